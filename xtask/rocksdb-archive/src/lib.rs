@@ -1,0 +1,1 @@
+//! Nothing: this crate exists for the C++ archive that its dependency builds.
