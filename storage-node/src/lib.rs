@@ -1,1 +1,6 @@
 //! Annulus storage-node.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod entropy;
+pub mod keyspace;
