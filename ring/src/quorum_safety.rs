@@ -1,0 +1,22 @@
+//! What a set of absent nodes would cost.
+
+use crate::node::NodeId;
+use crate::partition::PartitionId;
+use crate::placement::Placement;
+
+/// The partitions with fewer than `needed` owners left when the `absent` nodes are gone,
+/// ascending: asked before a node is taken away. Ids that are no members count for nothing.
+pub fn partitions_below<'a>(
+    placement: &'a Placement,
+    absent: &[NodeId],
+    needed: usize,
+) -> impl Iterator<Item = PartitionId> + use<'a> {
+    let mut present = vec![true; placement.nodes().len()];
+    for index in absent.iter().filter_map(|id| placement.index_of(*id)) {
+        present[index.at()] = false;
+    }
+    placement.partitions().ids().filter(move |partition| {
+        let owners = placement.owners(*partition);
+        owners.iter().filter(|owner| present[owner.at()]).count() < needed
+    })
+}
