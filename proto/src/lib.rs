@@ -10,10 +10,10 @@
 #![forbid(unsafe_code)]
 
 pub mod model;
-//mod placement;
+mod placement;
 mod status;
 
-//pub use placement::PlacementRefused;
+pub use placement::PlacementRefused;
 pub use status::{read_status, write_status};
 
 /// The descriptors of all packages, for server reflection.
@@ -27,9 +27,7 @@ macro_rules! package {
             #[expect(
                 missing_docs,
                 clippy::pedantic,
-                clippy::allow_attributes,
-                unreachable_pub,
-                reason = "generated code; the comments are in the .proto file"
+                reason = "generated from the .proto file"
             )]
             pub mod v1 {
                 tonic::include_proto!($name);

@@ -34,12 +34,21 @@ pub fn read_status(status: &Status) -> RequestError {
     let details = status.get_error_details();
     let retry_after: Option<Duration> = details.retry_info().and_then(|info| info.retry_delay);
     let Some(info) = details.error_info() else {
-        return RequestError { retry_after, ..without_details(status) };
+        return RequestError {
+            retry_after,
+            ..without_details(status)
+        };
     };
     RequestError {
-        code: info.reason.parse().unwrap_or_else(|()| code_of(status.code())),
+        code: info
+            .reason
+            .parse()
+            .unwrap_or_else(|()| code_of(status.code())),
         message: status.message().to_owned(),
-        outcome: info.metadata.get("outcome").map_or(Outcome::Unknown, |text| Outcome::from_wire(text)),
+        outcome: info
+            .metadata
+            .get("outcome")
+            .map_or(Outcome::Unknown, |text| Outcome::from_wire(text)),
         retry_after,
         context: info.metadata.get("context").and_then(|text| unhex(text)),
     }
@@ -66,23 +75,30 @@ fn code_of(code: Code) -> ErrorCode {
         Code::ResourceExhausted => ErrorCode::Overloaded,
         Code::DeadlineExceeded | Code::Cancelled => ErrorCode::Timeout,
         Code::Internal | Code::DataLoss => ErrorCode::Internal,
-        Code::Ok | Code::Unknown | Code::FailedPrecondition | Code::Unavailable => ErrorCode::Unavailable,
+        Code::Ok | Code::Unknown | Code::FailedPrecondition | Code::Unavailable => {
+            ErrorCode::Unavailable
+        }
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // writing to a String can't fail
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}"); // writing to a String can't fail
+            text
+        })
 }
 
 fn unhex(text: &str) -> Option<Bytes> {
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -103,6 +119,9 @@ mod tests {
 
     #[test]
     fn a_foreign_status_promises_nothing() {
-        assert_eq!(read_status(&Status::unavailable("reset")).outcome, Outcome::Unknown);
+        assert_eq!(
+            read_status(&Status::unavailable("reset")).outcome,
+            Outcome::Unknown
+        );
     }
 }

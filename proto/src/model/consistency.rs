@@ -38,7 +38,9 @@ impl Consistency {
         if text.is_empty() {
             return Ok(None);
         }
-        text.parse().map(Some).map_err(|reason: ConsistencyUnknown| FieldRefused::invalid(field, reason.to_string()))
+        text.parse()
+            .map(Some)
+            .map_err(|reason: ConsistencyUnknown| FieldRefused::invalid(field, reason.to_string()))
     }
 
     /// The name, one of a small closed set (numbers are `count`), for metrics.
@@ -67,7 +69,10 @@ impl FromStr for Consistency {
             "quorum" => Ok(Self::Quorum),
             "all" => Ok(Self::All),
             "local_quorum" => Ok(Self::LocalQuorum),
-            number => number.parse().map(Self::Count).map_err(|_| ConsistencyUnknown(text.chars().take(32).collect())),
+            number => number
+                .parse()
+                .map(Self::Count)
+                .map_err(|_| ConsistencyUnknown(text.chars().take(32).collect())),
         }
     }
 }

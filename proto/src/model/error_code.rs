@@ -25,7 +25,11 @@ impl Outcome {
 
     /// As on the wire; whatever is not `rejected` promises nothing.
     pub fn from_wire(text: &str) -> Self {
-        if text == "rejected" { Self::Rejected } else { Self::Unknown }
+        if text == "rejected" {
+            Self::Rejected
+        } else {
+            Self::Unknown
+        }
     }
 }
 
@@ -105,6 +109,10 @@ impl FromStr for ErrorCode {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.iter().copied().find(|code| code.as_str().eq_ignore_ascii_case(text)).ok_or(())
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|code| code.as_str().eq_ignore_ascii_case(text))
+            .ok_or(())
     }
 }

@@ -19,7 +19,10 @@ impl Key {
     pub fn new(bytes: impl Into<Bytes>) -> Result<Self, FieldRefused> {
         let bytes = bytes.into();
         if bytes.is_empty() {
-            return Err(FieldRefused::invalid("key", "is empty; give 1 to 256 characters"));
+            return Err(FieldRefused::invalid(
+                "key",
+                "is empty; give 1 to 256 characters",
+            ));
         }
         let (length, unit) = match std::str::from_utf8(&bytes) {
             Ok(text) => (text.chars().count(), "characters"),
@@ -54,8 +57,12 @@ impl fmt::Debug for Key {
 /// As in a URL: what is not a letter or a digit is percent-encoded, except where text stays readable.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: &percent_encoding::AsciiSet =
-            &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':').remove(b'/');
+        const SHOWN: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC
+            .remove(b'-')
+            .remove(b'_')
+            .remove(b'.')
+            .remove(b':')
+            .remove(b'/');
         percent_encode(&self.0, SHOWN).fmt(f)
     }
 }

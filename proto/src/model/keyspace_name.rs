@@ -19,7 +19,9 @@ impl KeyspaceName {
         let well_formed = name.len() <= MAX_KEYSPACE_NAME_BYTES
             && name.starts_with(|c: char| c.is_ascii_lowercase())
             && !name.ends_with('-')
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if well_formed {
             Ok(Self(name.into()))
         } else {
@@ -42,7 +44,11 @@ impl KeyspaceName {
 
     /// As on the wire: empty means `kv`.
     pub fn from_wire(name: &str) -> Result<Self, FieldRefused> {
-        if name.is_empty() { Ok(Self::kv()) } else { Self::new(name) }
+        if name.is_empty() {
+            Ok(Self::kv())
+        } else {
+            Self::new(name)
+        }
     }
 
     /// The name.

@@ -15,11 +15,19 @@ pub struct FieldRefused {
 impl FieldRefused {
     /// The field breaks a rule.
     pub fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
-        Self { field, reason: reason.into(), too_large: false }
+        Self {
+            field,
+            reason: reason.into(),
+            too_large: false,
+        }
     }
 
     /// The field passes a size limit.
     pub fn too_large(field: &'static str, reason: impl Into<String>) -> Self {
-        Self { field, reason: reason.into(), too_large: true }
+        Self {
+            field,
+            reason: reason.into(),
+            too_large: true,
+        }
     }
 }

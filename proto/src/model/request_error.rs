@@ -26,17 +26,29 @@ pub struct RequestError {
 impl RequestError {
     /// Nothing happened.
     pub fn rejected(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), outcome: Outcome::Rejected, retry_after: None, context: None }
+        Self {
+            code,
+            message: message.into(),
+            outcome: Outcome::Rejected,
+            retry_after: None,
+            context: None,
+        }
     }
 
     /// It may or may not take effect.
     pub fn unknown(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Unknown, ..Self::rejected(code, message) }
+        Self {
+            outcome: Outcome::Unknown,
+            ..Self::rejected(code, message)
+        }
     }
 
     /// Too much is going on; try again after a while. Nothing happened.
     pub fn overloaded(message: impl Into<String>, retry_after: Duration) -> Self {
-        Self { retry_after: Some(retry_after), ..Self::rejected(ErrorCode::Overloaded, message) }
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::rejected(ErrorCode::Overloaded, message)
+        }
     }
 
     /// Whether the same request may succeed later.
@@ -47,7 +59,11 @@ impl RequestError {
 
 impl From<FieldRefused> for RequestError {
     fn from(refused: FieldRefused) -> Self {
-        let code = if refused.too_large { ErrorCode::TooLarge } else { ErrorCode::InvalidArgument };
+        let code = if refused.too_large {
+            ErrorCode::TooLarge
+        } else {
+            ErrorCode::InvalidArgument
+        };
         Self::rejected(code, refused.to_string())
     }
 }
