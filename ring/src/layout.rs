@@ -56,8 +56,15 @@ impl Layout {
         if active < replicas {
             return Err(active);
         }
-        let room = |level| by_zone.values().map(|members| members.len().min(level)).sum::<usize>();
-        let level = (1..=replicas).find(|level| room(*level) >= replicas).unwrap_or(replicas);
+        let room = |level| {
+            by_zone
+                .values()
+                .map(|members| members.len().min(level))
+                .sum::<usize>()
+        };
+        let level = (1..=replicas)
+            .find(|level| room(*level) >= replicas)
+            .unwrap_or(replicas);
         let mut zone_of = vec![None; nodes.len()];
         let mut zones = Vec::with_capacity(by_zone.len());
         for members in by_zone.into_values() {
@@ -65,9 +72,19 @@ impl Layout {
                 zone_of[*member] = Some(zones.len());
             }
             let (least, most) = (members.len().min(level - 1), members.len().min(level));
-            zones.push(ZoneLayout { members, least, most });
+            zones.push(ZoneLayout {
+                members,
+                least,
+                most,
+            });
         }
         let capacity = nodes.iter().map(|node| node.capacity.get()).collect();
-        Ok(Self { partitions: partitions.len(), replicas, zone_of, capacity, zones })
+        Ok(Self {
+            partitions: partitions.len(),
+            replicas,
+            zone_of,
+            capacity,
+            zones,
+        })
     }
 }

@@ -48,15 +48,20 @@
 
 #![forbid(unsafe_code)]
 
+mod claim;
 mod document;
 mod epoch;
 mod fingerprint;
+mod layout;
 mod node;
 mod partition;
 mod placement;
 mod preference_list;
 mod quorum_safety;
+mod reassignment;
+mod share;
 mod token;
+mod transfer_plan;
 
 pub use document::PlacementDocument;
 pub use epoch::RingEpoch;
@@ -68,3 +73,4 @@ pub use placement::{MAX_NODES, Placement, PlacementError};
 pub use preference_list::Fallbacks;
 pub use quorum_safety::partitions_below;
 pub use token::{HashSeed, Token};
+pub use transfer_plan::{PlanError, Transfer, TransferPlan, found, plan};

@@ -35,11 +35,13 @@ pub(crate) fn targets(layout: &Layout, held: &[usize]) -> Vec<usize> {
         for &member in &zone.members {
             let over = level.over * u128::from(layout.capacity[member]);
             let (whole, rest) = (over / level.under, over % level.under);
-            targets[member] = usize::try_from(whole).map_or(layout.partitions, |whole| {
-                whole.min(layout.partitions)
-            });
+            targets[member] = usize::try_from(whole)
+                .map_or(layout.partitions, |whole| whole.min(layout.partitions));
             if rest > 0 && targets[member] < layout.partitions {
-                fractions[member] = Some(Fraction { over: rest, under: level.under });
+                fractions[member] = Some(Fraction {
+                    over: rest,
+                    under: level.under,
+                });
             }
         }
     }
@@ -49,7 +51,11 @@ pub(crate) fn targets(layout: &Layout, held: &[usize]) -> Vec<usize> {
 
 /// The level of each zone: the common one, or the zone's own where its bounds hold it back.
 fn zone_levels(layout: &Layout) -> Vec<Fraction> {
-    let zones: Vec<Weights> = layout.zones.iter().map(|zone| Weights::new(layout, zone)).collect();
+    let zones: Vec<Weights> = layout
+        .zones
+        .iter()
+        .map(|zone| Weights::new(layout, zone))
+        .collect();
     let wanted = (layout.partitions * layout.replicas) as u128;
     let mut bends: Vec<Fraction> = zones.iter().flat_map(Weights::bends).collect();
     bends.sort_by(Fraction::compare);
@@ -57,7 +63,9 @@ fn zone_levels(layout: &Layout) -> Vec<Fraction> {
     let total = |level: Fraction| zones.iter().map(|zone| zone.bounded(level)).sum::<u128>();
     let above = bends.partition_point(|level| total(*level) < wanted * level.under);
     let high = bends[above];
-    let low = above.checked_sub(1).map_or(Fraction { over: 0, under: 1 }, |at| bends[at]);
+    let low = above
+        .checked_sub(1)
+        .map_or(Fraction { over: 0, under: 1 }, |at| bends[at]);
 
     // Between two bends the total is a straight line: full nodes and bounded zones are
     // constant, the others share the rest.
@@ -76,7 +84,10 @@ fn zone_levels(layout: &Layout) -> Vec<Fraction> {
             }
         }
     }
-    let common = Fraction { over: rest, under: weight.max(1) };
+    let common = Fraction {
+        over: rest,
+        under: weight.max(1),
+    };
     let level = |zone: &Weights| match zone.bound_between(low, high) {
         Some(bound) => zone.level_for(bound),
         None => common,
@@ -94,28 +105,44 @@ struct Weights {
 
 impl Weights {
     fn new(layout: &Layout, zone: &ZoneLayout) -> Self {
-        let mut descending: Vec<u128> =
-            zone.members.iter().map(|member| u128::from(layout.capacity[*member])).collect();
+        let mut descending: Vec<u128> = zone
+            .members
+            .iter()
+            .map(|member| u128::from(layout.capacity[*member]))
+            .collect();
         descending.sort_unstable_by_key(|capacity| Reverse(*capacity));
         let q = layout.partitions as u128;
-        Self { q, descending, least: zone.least as u128 * q, most: zone.most as u128 * q }
+        Self {
+            q,
+            descending,
+            least: zone.least as u128 * q,
+            most: zone.most as u128 * q,
+        }
     }
 
     /// The levels at which the zone's amount changes its slope.
     fn bends(&self) -> Vec<Fraction> {
-        let full = self.descending.iter().map(|capacity| Fraction { over: self.q, under: *capacity });
-        full.chain([self.level_for(self.least), self.level_for(self.most)]).collect()
+        let full = self.descending.iter().map(|capacity| Fraction {
+            over: self.q,
+            under: *capacity,
+        });
+        full.chain([self.level_for(self.least), self.level_for(self.most)])
+            .collect()
     }
 
     /// Vnodes at a level, times `level.under`, without the zone's bounds.
     fn amount(&self, level: Fraction) -> u128 {
         let full = self.q * level.under;
-        self.descending.iter().map(|capacity| full.min(level.over * capacity)).sum()
+        self.descending
+            .iter()
+            .map(|capacity| full.min(level.over * capacity))
+            .sum()
     }
 
     /// The same within the zone's bounds.
     fn bounded(&self, level: Fraction) -> u128 {
-        self.amount(level).clamp(self.least * level.under, self.most * level.under)
+        self.amount(level)
+            .clamp(self.least * level.under, self.most * level.under)
     }
 
     /// The bound that the zone is at in the whole of an interval without bends.
@@ -140,7 +167,10 @@ impl Weights {
             rest -= self.q;
             weight -= capacity;
         }
-        Fraction { over: rest, under: weight.max(1) }
+        Fraction {
+            over: rest,
+            under: weight.max(1),
+        }
     }
 }
 
@@ -151,11 +181,17 @@ fn round_up_some(
     fractions: &[Option<Fraction>],
     targets: &mut [usize],
 ) {
-    let mut order: Vec<(usize, Fraction)> =
-        fractions.iter().enumerate().filter_map(|(at, part)| part.map(|part| (at, part))).collect();
+    let mut order: Vec<(usize, Fraction)> = fractions
+        .iter()
+        .enumerate()
+        .filter_map(|(at, part)| part.map(|part| (at, part)))
+        .collect();
     let lead = |at: usize| held[at].cast_signed() - targets[at].cast_signed();
     order.sort_by(|(a, part_a), (b, part_b)| {
-        lead(*b).cmp(&lead(*a)).then_with(|| part_b.compare(part_a)).then(a.cmp(b))
+        lead(*b)
+            .cmp(&lead(*a))
+            .then_with(|| part_b.compare(part_a))
+            .then(a.cmp(b))
     });
     let q = layout.partitions;
     let mut sums: Vec<usize> = layout
@@ -172,7 +208,11 @@ fn round_up_some(
                 continue;
             };
             let bounds = &layout.zones[zone];
-            let limit = if least_first { bounds.least } else { bounds.most };
+            let limit = if least_first {
+                bounds.least
+            } else {
+                bounds.most
+            };
             if sums[zone] < limit * q {
                 raised[*at] = true;
                 targets[*at] += 1;

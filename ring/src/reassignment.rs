@@ -1,0 +1,422 @@
+//! From the owners of today to the targets of tomorrow, with few moves.
+//!
+//! The owner lists are a flow: each partition sends N units through its zones to nodes, each
+//! node takes its target. Starting from the owners that may stay, every unit that is missing
+//! (a vacant place) or in the wrong node (more than its target) is sent along a shortest
+//! augmenting path to a node below its target. A path is a chain "B takes a partition from
+//! A, C takes another from B". Chains that cost one move only are looked for first: there,
+//! each node in between either takes back a partition it owned originally or gives away one
+//! that it would have got anyway. Where those are exhausted, any chain will do; the shortest
+//! is taken. As the targets are feasible (`share.rs`), there always is one.
+//!
+//! All choices are by order of ids or by fixed pseudo-random numbers.
+
+use std::cmp::Reverse;
+
+use crate::claim::mix;
+use crate::layout::Layout;
+use crate::node::NodeIndex;
+
+/// One place of a partition changes hands; no giver: it was vacant.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    partition: usize,
+    giver: Option<usize>,
+    taker: usize,
+}
+
+/// A node on a chain: it took something and has one vnode more than it should.
+#[derive(Debug)]
+struct Link {
+    node: usize,
+    /// Whether it may give away any of its vnodes, or only those it did not own originally.
+    any: bool,
+    /// What it took, and the link before; `None` at the chain's beginning.
+    took: Option<(Change, Option<usize>)>,
+}
+
+/// A unit of flow to be sent on.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Vacancy { partition: usize },
+    Surplus { node: usize },
+}
+
+/// Which chains are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cost {
+    OneMove,
+    Any,
+}
+
+/// New owners, N places for each partition; `places` are the original ones, vacant where the
+/// owner does not stay. `Err` with a partition that could not be filled, which targets from
+/// `share.rs` exclude.
+pub(crate) fn reassign(
+    layout: &Layout,
+    targets: &[usize],
+    places: Vec<Option<NodeIndex>>,
+) -> Result<Vec<NodeIndex>, usize> {
+    let mut state = Reassignment::new(layout, targets, places);
+    state.vacate_what_zones_forbid();
+    let mut left = state.sources();
+    left.retain(|source| !state.send(*source, Cost::OneMove));
+    left.retain(|source| !state.send(*source, Cost::OneMove) && !state.send(*source, Cost::Any));
+    if let Some(source) = left.first() {
+        return Err(match source {
+            Source::Vacancy { partition } => *partition,
+            Source::Surplus { node } => state.vnodes[*node][0],
+        });
+    }
+    Ok(state
+        .places
+        .into_iter()
+        .map(|place| place.expect("every vacancy was filled"))
+        .collect())
+}
+
+struct Reassignment<'a> {
+    layout: &'a Layout,
+    targets: &'a [usize],
+    original: Vec<Option<NodeIndex>>,
+    places: Vec<Option<NodeIndex>>,
+    /// By node: the partitions it owns now.
+    vnodes: Vec<Vec<usize>>,
+    /// By node: how many of them it did not own originally.
+    gained: Vec<usize>,
+    /// Nodes with fewer vnodes than their target.
+    needy: Vec<usize>,
+    /// Whether some zone must have a copy of every partition.
+    zones_have_least: bool,
+}
+
+impl<'a> Reassignment<'a> {
+    fn new(layout: &'a Layout, targets: &'a [usize], places: Vec<Option<NodeIndex>>) -> Self {
+        let mut vnodes = vec![Vec::new(); targets.len()];
+        for (place, owner) in places.iter().enumerate() {
+            if let Some(owner) = owner {
+                vnodes[owner.at()].push(place / layout.replicas);
+            }
+        }
+        let needy = (0..targets.len()).filter(|node| vnodes[*node].len() < targets[*node]);
+        Self {
+            layout,
+            targets,
+            original: places.clone(),
+            needy: needy.collect(),
+            places,
+            gained: vec![0; targets.len()],
+            vnodes,
+            zones_have_least: layout.zones.iter().any(|zone| zone.least > 0),
+        }
+    }
+
+    fn row(&self, partition: usize) -> &[Option<NodeIndex>] {
+        let n = self.layout.replicas;
+        &self.places[partition * n..(partition + 1) * n]
+    }
+
+    fn owned_originally(&self, partition: usize, node: usize) -> bool {
+        let n = self.layout.replicas;
+        let row = &self.original[partition * n..(partition + 1) * n];
+        row.contains(&Some(NodeIndex::from_at(node)))
+    }
+
+    fn zone_of(&self, node: usize) -> usize {
+        self.layout.zone_of[node].expect("draining nodes have no place and no target")
+    }
+
+    /// How many copies of the partition the zone holds.
+    fn copies(&self, partition: usize, zone: usize) -> usize {
+        let owners = self.row(partition).iter().flatten();
+        owners
+            .filter(|owner| self.layout.zone_of[owner.at()] == Some(zone))
+            .count()
+    }
+
+    /// Vacant places minus those that zones below their least need.
+    fn free_places(&self, partition: usize) -> isize {
+        let vacant = self
+            .row(partition)
+            .iter()
+            .filter(|place| place.is_none())
+            .count();
+        let mut reserved = 0;
+        if self.zones_have_least {
+            for (zone, bounds) in self.layout.zones.iter().enumerate() {
+                reserved += bounds.least.saturating_sub(self.copies(partition, zone));
+            }
+        }
+        vacant.cast_signed() - reserved.cast_signed()
+    }
+
+    /// Vacates places of zones with too many copies, then places that zones with too few
+    /// need, from those nodes that have most to give.
+    fn vacate_what_zones_forbid(&mut self) {
+        for partition in 0..self.layout.partitions {
+            for zone in 0..self.layout.zones.len() {
+                while self.copies(partition, zone) > self.layout.zones[zone].most {
+                    self.vacate_one(partition, |it, owner| it.zone_of(owner) == zone);
+                }
+            }
+            while self.free_places(partition) < 0 {
+                self.vacate_one(partition, |it, owner| {
+                    let zone = it.zone_of(owner);
+                    it.copies(partition, zone) > it.layout.zones[zone].least
+                });
+            }
+        }
+    }
+
+    fn vacate_one(&mut self, partition: usize, may_go: impl Fn(&Self, usize) -> bool) {
+        let owners = self.row(partition).iter().flatten().map(|owner| owner.at());
+        let goes = owners
+            .filter(|owner| may_go(self, *owner))
+            .max_by_key(|owner| {
+                let surplus =
+                    self.vnodes[*owner].len().cast_signed() - self.targets[*owner].cast_signed();
+                (surplus, mix(partition, *owner))
+            });
+        let goes = goes.expect("a zone above its bound has an owner in the partition");
+        let place = self.place_of(partition, Some(goes));
+        self.places[place] = None;
+        self.vnodes[goes].retain(|owned| *owned != partition);
+        if self.vnodes[goes].len() < self.targets[goes] && !self.needy.contains(&goes) {
+            self.needy.push(goes);
+        }
+    }
+
+    fn place_of(&self, partition: usize, owner: Option<usize>) -> usize {
+        let owner = owner.map(NodeIndex::from_at);
+        let at = self.row(partition).iter().position(|place| *place == owner);
+        partition * self.layout.replicas + at.expect("the giver owns the partition")
+    }
+
+    /// One for each vacant place and for each vnode above a target.
+    fn sources(&self) -> Vec<Source> {
+        let n = self.layout.replicas;
+        let vacant = self
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| place.is_none());
+        let vacancies = vacant.map(|(place, _)| Source::Vacancy {
+            partition: place / n,
+        });
+        let surplus = (0..self.targets.len()).flat_map(|node| {
+            let count = self.vnodes[node].len().saturating_sub(self.targets[node]);
+            std::iter::repeat_n(Source::Surplus { node }, count)
+        });
+        vacancies.chain(surplus).collect()
+    }
+
+    /// Sends one unit to a node below its target; `false` if no chain leads there.
+    fn send(&mut self, source: Source, cost: Cost) -> bool {
+        let Some(chain) = self.shortest_chain(source, cost) else {
+            return false;
+        };
+        for change in chain {
+            self.apply(change);
+        }
+        let (targets, vnodes) = (self.targets, &self.vnodes);
+        self.needy
+            .retain(|node| vnodes[*node].len() < targets[*node]);
+        true
+    }
+
+    fn apply(
+        &mut self,
+        Change {
+            partition,
+            giver,
+            taker,
+        }: Change,
+    ) {
+        let place = self.place_of(partition, giver);
+        self.places[place] = Some(NodeIndex::from_at(taker));
+        self.vnodes[taker].push(partition);
+        self.gained[taker] += usize::from(!self.owned_originally(partition, taker));
+        if let Some(giver) = giver {
+            let at = self.vnodes[giver]
+                .iter()
+                .position(|owned| *owned == partition);
+            self.vnodes[giver].swap_remove(at.expect("the giver owns the partition"));
+            self.gained[giver] -= usize::from(!self.owned_originally(partition, giver));
+        }
+    }
+
+    /// Breadth-first search over nodes that would have one vnode too many.
+    fn shortest_chain(&self, source: Source, cost: Cost) -> Option<Vec<Change>> {
+        let mut search = Search::new(self, cost);
+        match source {
+            Source::Surplus { node } => search.reach(Link {
+                node,
+                any: true,
+                took: None,
+            }),
+            Source::Vacancy { partition } => {
+                if let Some(last) = search.to_needy(partition, None, None) {
+                    return Some(search.chain(last, None));
+                }
+                search.to_others(partition, None, None);
+            }
+        }
+        let mut at = 0;
+        while at < search.links.len() {
+            let node = search.links[at].node;
+            let mut gifts: Vec<usize> = self.vnodes[node].clone();
+            if !search.links[at].any {
+                gifts.retain(|partition| !self.owned_originally(*partition, node));
+            }
+            let begin = mix(node, gifts.len()) % (gifts.len() as u64).max(1);
+            gifts.rotate_left(usize::try_from(begin).expect("below the length"));
+            for &partition in &gifts {
+                if let Some(last) = search.to_needy(partition, Some(node), Some(at)) {
+                    return Some(search.chain(last, Some(at)));
+                }
+            }
+            for &partition in &gifts {
+                search.to_others(partition, Some(node), Some(at));
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// Whether the taker may own the partition in the giver's place, or in a vacant one.
+    fn fits(&self, change: Change) -> bool {
+        let Change {
+            partition,
+            giver,
+            taker,
+        } = change;
+        if self
+            .row(partition)
+            .contains(&Some(NodeIndex::from_at(taker)))
+        {
+            return false;
+        }
+        let to = self.zone_of(taker);
+        let from = giver.map(|giver| self.zone_of(giver));
+        if from == Some(to) {
+            return true;
+        }
+        let copies = self.copies(partition, to);
+        if copies >= self.layout.zones[to].most {
+            return false;
+        }
+        let freed =
+            from.is_some_and(|from| self.copies(partition, from) > self.layout.zones[from].least);
+        let needs_free_place = copies >= self.layout.zones[to].least;
+        self.free_places(partition) + isize::from(freed) >= isize::from(needs_free_place)
+    }
+}
+
+/// One breadth-first search.
+struct Search<'a> {
+    state: &'a Reassignment<'a>,
+    cost: Cost,
+    links: Vec<Link>,
+    /// Nodes that are not on the list yet, or not with `any`.
+    unreached: Vec<usize>,
+    /// By node: on the list without `any`.
+    reached_partly: Vec<bool>,
+}
+
+impl<'a> Search<'a> {
+    fn new(state: &'a Reassignment<'a>, cost: Cost) -> Self {
+        let nodes = 0..state.targets.len();
+        let unreached = nodes
+            .filter(|node| state.layout.zone_of[*node].is_some())
+            .collect();
+        let reached_partly = vec![false; state.targets.len()];
+        Self {
+            state,
+            cost,
+            links: Vec::new(),
+            unreached,
+            reached_partly,
+        }
+    }
+
+    fn reach(&mut self, link: Link) {
+        if link.any {
+            self.unreached.retain(|node| *node != link.node);
+        } else {
+            self.reached_partly[link.node] = true;
+        }
+        self.links.push(link);
+    }
+
+    /// The change that ends the chain: the neediest node that fits takes the partition.
+    fn to_needy(
+        &self,
+        partition: usize,
+        giver: Option<usize>,
+        before: Option<usize>,
+    ) -> Option<Change> {
+        let state = self.state;
+        let changes = state.needy.iter().map(|taker| Change {
+            partition,
+            giver,
+            taker: *taker,
+        });
+        changes
+            .filter(|change| self.allowed(*change, before))
+            .min_by_key(|change| {
+                let need = state.targets[change.taker] - state.vnodes[change.taker].len();
+                (Reverse(need), mix(partition, change.taker))
+            })
+    }
+
+    /// Adds the nodes that could take the partition and give another.
+    fn to_others(&mut self, partition: usize, giver: Option<usize>, before: Option<usize>) {
+        let state = self.state;
+        for taker in self.unreached.clone() {
+            let any = self.cost == Cost::Any || state.owned_originally(partition, taker);
+            let partly = state.gained[taker] > 0 && !self.reached_partly[taker];
+            let change = Change {
+                partition,
+                giver,
+                taker,
+            };
+            if (any || partly) && self.allowed(change, before) {
+                self.reach(Link {
+                    node: taker,
+                    any,
+                    took: Some((change, before)),
+                });
+            }
+        }
+    }
+
+    /// Whether the change fits, also together with the chain before it: two changes of one
+    /// partition may not use the same room, so the second must stay within its zone.
+    fn allowed(&self, change: Change, before: Option<usize>) -> bool {
+        let state = self.state;
+        if !state.fits(change) {
+            return false;
+        }
+        let within_zone = change
+            .giver
+            .is_some_and(|giver| state.zone_of(giver) == state.zone_of(change.taker));
+        within_zone
+            || !self
+                .changes_up_to(before)
+                .any(|it| it.partition == change.partition)
+    }
+
+    /// The changes that led to a link, last first.
+    fn changes_up_to(&self, link: Option<usize>) -> impl Iterator<Item = Change> {
+        let took = |link: Option<usize>| link.and_then(|at| self.links[at].took);
+        std::iter::successors(took(link), move |(_, before)| took(*before)).map(|(it, _)| it)
+    }
+
+    fn chain(&self, last: Change, before: Option<usize>) -> Vec<Change> {
+        let mut chain: Vec<Change> = std::iter::once(last)
+            .chain(self.changes_up_to(before))
+            .collect();
+        chain.reverse();
+        chain
+    }
+}
