@@ -1,0 +1,21 @@
+//! Every Rust module opens by saying what it owns, and stays a small room.
+
+use super::{Finding, Source};
+
+/// Longer than this, a file knows too much.
+const MAX_LINES: usize = 600;
+
+pub(super) fn check(source: &Source) -> Vec<Finding> {
+    if !source.has_extension("rs") {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    if !source.text.starts_with("//!") {
+        findings.push(source.finding(1, "open the module with `//!`: what it owns, and what it leaves to others"));
+    }
+    let lines = source.text.lines().count();
+    if lines > MAX_LINES {
+        findings.push(source.finding(MAX_LINES, format!("{lines} lines, more than {MAX_LINES}: split it by meaning")));
+    }
+    findings
+}
