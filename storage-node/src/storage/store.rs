@@ -1,0 +1,61 @@
+//! An open store: the engine, how the last run ended, and the mark of what is on disk.
+
+use std::sync::Arc;
+
+use super::data_dir::DataDir;
+use super::engine::{Engine, EngineError};
+use super::high_water::{HighWater, HighWaterError};
+use super::memory::MemoryEngine;
+use super::recovery::{self, Recovered};
+use super::rocks::RocksEngine;
+use super::rocks_options::RocksOptions;
+
+/// Why a store can't be opened. Nothing may be served from it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The engine refused.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Acknowledged writes are gone, or that can't be told.
+    #[error(transparent)]
+    HighWater(#[from] HighWaterError),
+}
+
+/// See the module.
+pub struct Store {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) recovered: Recovered,
+    pub(crate) high_water: Option<HighWater>,
+}
+
+impl Store {
+    /// Opens the database of a data directory. Blocks while the log is replayed.
+    pub fn open(data_dir: &DataDir, options: &RocksOptions) -> Result<Self, StoreError> {
+        let engine = RocksEngine::open(&data_dir.database(), options)?;
+        let mark = data_dir.path().join("high-water");
+        let high_water = HighWater::open(&mark, engine.sequence())?;
+        let recovered = recovery::begin(&engine)?;
+        Ok(Self { engine: Arc::new(engine), recovered, high_water: Some(high_water) })
+    }
+
+    /// An empty store that ends with the process: for tests and trials.
+    pub fn in_memory() -> Self {
+        Self::over(Arc::new(MemoryEngine::new())).expect("memory has no disk that could fail")
+    }
+
+    /// A store over any engine, without a high-water mark.
+    pub fn over(engine: Arc<dyn Engine>) -> Result<Self, StoreError> {
+        let recovered = recovery::begin(engine.as_ref())?;
+        Ok(Self { engine, recovered, high_water: None })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// How the last run ended.
+    pub fn recovered(&self) -> Recovered {
+        self.recovered
+    }
+}
