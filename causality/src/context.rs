@@ -268,7 +268,15 @@ mod tests {
         let hex: String = bytes
             .iter()
             .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        assert_eq!(hex, "");
+        let tag = "d8b973dc015138f6c4f98da8150bf597";
+        let clock = "03\
+            0100000000000000\
+            0201\
+            0200000000000000\
+            0202\
+            0300000000000000\
+            0203";
+        assert_eq!(hex, format!("01{tag}{clock}"));
     }
 
     proptest! {

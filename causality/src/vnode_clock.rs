@@ -237,11 +237,16 @@ impl VnodeClock {
         })
     }
 
-    /// Switches one rule off, to show that it is needed.
+    /// Switches one rule off, to show that it is needed; call it when a lease is granted.
+    ///
+    /// A vnode without fresh epochs for absent keys mints those under its first valid epoch.
     #[cfg(feature = "ablation")]
     #[must_use]
     pub fn without(mut self, rule: Option<Rule>) -> Self {
         self.switched_off = rule;
+        if rule == Some(Rule::FreshEpochWhenAbsent) {
+            self.next_key_epoch = self.next_key_epoch.max(self.min_valid_epoch + 1);
+        }
         self
     }
 

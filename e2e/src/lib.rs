@@ -1,1 +1,23 @@
-//! Annulus e2e.
+//! Black-box tests of Annulus on a real Kubernetes: the tools that scenarios share.
+//!
+//! A scenario (one file in `tests/`) sees what a user sees: objects through the API server, keys
+//! through the HTTP port of a node. This crate therefore uses none of our own types: if a field
+//! changes its name by accident, a scenario fails.
+//!
+//! - [`cluster`]: a Kubernetes to run on (kind, or the network-namespace lab in `lab/`).
+//! - [`installation`]: images and chart put into it.
+//! - [`namespace`]: a namespace of its own for every scenario, and evidence when it fails.
+//! - [`conditions`]: waiting with a deadline for something to become true.
+//! - [`kvcluster`]: a `KVCluster` as its user handles it.
+//! - [`workload`]: writers and readers that keep account of what was acknowledged.
+//!
+//! Invariant: nothing here waits by sleeping for a fixed time; every wait names a condition and a
+//! deadline. Errors are `anyhow`: nobody but a person reads them.
+
+pub mod artifacts;
+pub mod cluster;
+pub mod conditions;
+pub mod installation;
+pub mod kvcluster;
+pub mod namespace;
+pub mod workload;

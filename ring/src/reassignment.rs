@@ -45,6 +45,8 @@ enum Source {
 /// Which chains are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cost {
+    /// Ends with a node that takes back what it had to vacate.
+    NoMove,
     OneMove,
     Any,
 }
@@ -58,8 +60,14 @@ pub(crate) fn reassign(
     places: Vec<Option<NodeIndex>>,
 ) -> Result<Vec<NodeIndex>, usize> {
     let mut state = Reassignment::new(layout, targets, places);
-    state.vacate_what_zones_forbid();
-    let mut left = state.sources();
+    let vacated = state.vacate_what_zones_forbid();
+    let mut left = state.vacancies();
+    left.retain(|source| !state.send(*source, Cost::OneMove));
+    left.extend(state.surpluses());
+    if vacated {
+        // Who had to go was a guess: correct it as long as that is free.
+        left.retain(|source| !state.send(*source, Cost::NoMove));
+    }
     left.retain(|source| !state.send(*source, Cost::OneMove));
     left.retain(|source| !state.send(*source, Cost::OneMove) && !state.send(*source, Cost::Any));
     if let Some(source) = left.first() {
@@ -151,12 +159,14 @@ impl<'a> Reassignment<'a> {
     }
 
     /// Vacates places of zones with too many copies, then places that zones with too few
-    /// need, from those nodes that have most to give.
-    fn vacate_what_zones_forbid(&mut self) {
+    /// need, from those nodes that have most to give. Says whether there were any.
+    fn vacate_what_zones_forbid(&mut self) -> bool {
+        let mut vacated = false;
         for partition in 0..self.layout.partitions {
             for zone in 0..self.layout.zones.len() {
                 while self.copies(partition, zone) > self.layout.zones[zone].most {
                     self.vacate_one(partition, |it, owner| it.zone_of(owner) == zone);
+                    vacated = true;
                 }
             }
             while self.free_places(partition) < 0 {
@@ -164,8 +174,10 @@ impl<'a> Reassignment<'a> {
                     let zone = it.zone_of(owner);
                     it.copies(partition, zone) > it.layout.zones[zone].least
                 });
+                vacated = true;
             }
         }
+        vacated
     }
 
     fn vacate_one(&mut self, partition: usize, may_go: impl Fn(&Self, usize) -> bool) {
@@ -192,22 +204,28 @@ impl<'a> Reassignment<'a> {
         partition * self.layout.replicas + at.expect("the giver owns the partition")
     }
 
-    /// One for each vacant place and for each vnode above a target.
-    fn sources(&self) -> Vec<Source> {
+    /// One for each vacant place.
+    fn vacancies(&self) -> Vec<Source> {
         let n = self.layout.replicas;
         let vacant = self
             .places
             .iter()
             .enumerate()
             .filter(|(_, place)| place.is_none());
-        let vacancies = vacant.map(|(place, _)| Source::Vacancy {
-            partition: place / n,
-        });
-        let surplus = (0..self.targets.len()).flat_map(|node| {
+        vacant
+            .map(|(place, _)| Source::Vacancy {
+                partition: place / n,
+            })
+            .collect()
+    }
+
+    /// One for each vnode above a target.
+    fn surpluses(&self) -> Vec<Source> {
+        let surplus = |node: usize| {
             let count = self.vnodes[node].len().saturating_sub(self.targets[node]);
             std::iter::repeat_n(Source::Surplus { node }, count)
-        });
-        vacancies.chain(surplus).collect()
+        };
+        (0..self.targets.len()).flat_map(surplus).collect()
     }
 
     /// Sends one unit to a node below its target; `false` if no chain leads there.

@@ -24,6 +24,15 @@ pub enum ConflictPolicy {
     Lww,
 }
 
+impl From<ConflictPolicy> for annulus_causality::ConflictPolicy {
+    fn from(policy: ConflictPolicy) -> Self {
+        match policy {
+            ConflictPolicy::Siblings => Self::Siblings,
+            ConflictPolicy::Lww => Self::Lww,
+        }
+    }
+}
+
 /// What an acknowledgement promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]

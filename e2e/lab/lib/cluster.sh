@@ -28,7 +28,7 @@ up() { # NODES
   create_certificates
   create_cgroups 0
   start_api_server
-  in_parallel create_node "${nodes[@]}" || die "a node did not start; see $STATE/n*/log"
+  in_parallel create_node "${nodes[@]}"
   await "the API server" 60 api_is_ready
   start_controllers
   in_parallel start_kubelet "${nodes[@]}"
@@ -82,25 +82,32 @@ remove_fixed_directories() {
 
 need_cluster() { [ -f "$STATE/complete" ] || die "no cluster is up (run: $LAB_DIR/lab up)"; }
 
-need_node() { # N
+on_node() { # N FUNCTION ARGUMENT...
+  local n=$1 function=$2
+  shift 2
   need_cluster
-  [[ ${1:-} =~ ^[1-9]$ ]] && [ -d "$STATE/n$1" ] || die "which node? There are: $(node_numbers | tr '\n' ' ')"
+  [[ $n =~ ^[1-9]$ ]] && [ -d "$STATE/n$n" ] || die "which node? There are: $(node_numbers | tr '\n' ' ')"
+  "$function" "$n" "$@"
 }
 
 load_everywhere() { # ARCHIVE...
   local archive nodes
+  need_cluster
   [ $# -gt 0 ] || die "load what? Name the OCI archives"
   for archive in "$@"; do [ -f "$archive" ] || die "no such archive: $archive"; done
   mapfile -t nodes < <(node_numbers)
   LOADING=("$@")
-  in_parallel load_these "${nodes[@]}" || die "an archive could not be loaded"
+  in_parallel load_these "${nodes[@]}"
 }
 
 load_these() { load_into "$1" "${LOADING[@]}"; } # N
 
 run_inside() { # COMMAND...
+  need_cluster
   [ $# -gt 0 ] || die "run what?"
-  exec nsenter --net="/run/netns/$NAME" env KUBECONFIG="$STATE/pki/admin.kubeconfig" ANNULUS_LAB=netns \
+  # No proxy can be reached from there, and programs must not try.
+  exec nsenter --net="/run/netns/$NAME" \
+    env -u HTTP_PROXY -u HTTPS_PROXY -u ALL_PROXY -u http_proxy -u https_proxy -u all_proxy KUBECONFIG="$STATE/pki/admin.kubeconfig" ANNULUS_LAB=netns \
     HELM_CACHE_HOME="$STATE/helm/cache" HELM_CONFIG_HOME="$STATE/helm/config" HELM_DATA_HOME="$STATE/helm/data" \
     PATH="$(binaries_path):$PATH" "$@"
 }

@@ -3,14 +3,15 @@
 # shellcheck shell=bash
 
 SYSTEM_IMAGES=(pause coredns local-path-provisioner)
-BASE_IMAGE=localhost/annulus-base:1
 
-# One directory per recipe: other pins or another recipe make another directory.
+# Archives and the base carry a checksum of their recipe: another recipe makes other ones.
 images_directory() {
   local recipe
   recipe=$({ binaries_stamp kubernetes && binaries_stamp addons && cat "$LAB_DIR/lib/images.sh"; } | sha256sum)
   echo "$CACHE/images-${recipe:0:12}"
 }
+
+base_image() { echo "localhost/annulus-base:$(sha256sum <"$LAB_DIR/lib/images.sh" | cut -c1-12)"; }
 
 system_archives() {
   local name

@@ -31,16 +31,17 @@ await() {
   done
 }
 
-# in_parallel FUNCTION ARGUMENT...: FUNCTION once per argument, all at once; fails when one fails.
+# in_parallel FUNCTION ARGUMENT...: FUNCTION once per argument, all at once. Not to be called in a
+# condition: bash ignores `set -e` there, and a step that failed would pass for done.
 in_parallel() {
-  local function=$1 argument pid failed=0 pids=()
+  local function=$1 argument pid failed='' pids=()
   shift
   for argument in "$@"; do
     "$function" "$argument" &
     pids+=($!)
   done
-  for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
-  return $failed
+  for pid in "${pids[@]}"; do wait "$pid" || failed=yes; done
+  [ -z "$failed" ] || die "$function failed; the logs are in $STATE/n*/log"
 }
 
 # locked COMMAND...: one `up` or `down` at a time. Daemons must not inherit descriptor 9.

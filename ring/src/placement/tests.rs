@@ -119,10 +119,10 @@ fn the_fingerprint_covers_every_field() {
         |it| it.owners.swap(0, 1),
         |it| it.nodes[0].id = NodeId(Uuid::from_u128(0)),
         |it| it.nodes[0].name.push('x'),
-        |it| it.nodes[0].addresses.peer.push('1'),
-        |it| it.nodes[0].addresses.grpc.push('1'),
-        |it| it.nodes[0].addresses.http.push('1'),
-        |it| it.nodes[0].addresses.admin.push('1'),
+        |it| it.nodes[0].addresses.peer.insert(0, 'x'),
+        |it| it.nodes[0].addresses.grpc.insert(0, 'x'),
+        |it| it.nodes[0].addresses.http.insert(0, 'x'),
+        |it| it.nodes[0].addresses.admin.insert(0, 'x'),
         |it| it.nodes[0].zone.0.push('x'),
         |it| it.nodes[0].capacity = Capacity(std::num::NonZeroU32::new(2).unwrap()),
         |it| it.nodes[0].state = NodeState::Draining,
@@ -145,7 +145,10 @@ fn the_fingerprint_covers_every_field() {
 /// All nodes of all versions must agree on this value: a new encoding gets a new name.
 #[test]
 fn the_fingerprint_is_a_stable_format() {
-    assert_eq!(format!("{:016x}", placement().fingerprint()), "PINNED");
+    assert_eq!(
+        format!("{:016x}", placement().fingerprint()),
+        "ad7be1662748754f"
+    );
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! Merging is a lattice join on every state that can come about, with and without the last writer winning.
+
+mod histories;
+
+use annulus_causality::{ConflictPolicy, Content, KeyState};
+use histories::{config, history, states_of};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+fn joined(a: &KeyState, b: &KeyState, policy: ConflictPolicy) -> KeyState {
+    let mut joined = a.clone();
+    joined.sync(b);
+    if policy == ConflictPolicy::Lww {
+        joined.reduce_lww();
+    }
+    joined
+}
+
+fn policies() -> impl Strategy<Value = ConflictPolicy> {
+    prop_oneof![Just(ConflictPolicy::Siblings), Just(ConflictPolicy::Lww)]
+}
+
+/// Three states of one life, and how their keyspace treats conflicts.
+fn three() -> impl Strategy<Value = (KeyState, KeyState, KeyState, ConflictPolicy)> {
+    (history(), policies(), any::<[Index; 3]>()).prop_map(|(history, policy, picks)| {
+        let states = states_of(&history, policy);
+        let [a, b, c] = picks.map(|pick| pick.get(&states).clone());
+        (a, b, c, policy)
+    })
+}
+
+proptest! {
+    #![proptest_config(config(2_000))]
+
+    #[test]
+    fn merge_is_idempotent((a, _, _, policy) in three()) {
+        prop_assert_eq!(joined(&a, &a, policy), a);
+    }
+
+    #[test]
+    fn merge_is_commutative((a, b, _, policy) in three()) {
+        prop_assert_eq!(joined(&a, &b, policy), joined(&b, &a, policy));
+    }
+
+    #[test]
+    fn merge_is_associative((a, b, c, policy) in three()) {
+        let left = joined(&joined(&a, &b, policy), &c, policy);
+        let right = joined(&a, &joined(&b, &c, policy), policy);
+        prop_assert_eq!(left, right);
+    }
+
+    #[test]
+    fn merge_is_the_upper_bound_of_both((a, b, _, policy) in three()) {
+        let both = joined(&a, &b, policy);
+        prop_assert!(a.dominated_by(&both) && b.dominated_by(&both));
+        prop_assert_eq!(joined(&both, &a, policy), both.clone());
+    }
+
+    #[test]
+    fn merge_keeps_exactly_the_siblings_that_nobody_replaced((a, b, _, _) in three()) {
+        let both = joined(&a, &b, ConflictPolicy::Siblings);
+        for sibling in a.siblings().iter().chain(b.siblings()) {
+            let stays = [&a, &b].iter().all(|side| {
+                side.siblings().contains(sibling) || !side.clock().covers(sibling.dot)
+            });
+            prop_assert_eq!(both.siblings().contains(sibling), stays);
+        }
+        prop_assert!(both.siblings().iter().all(|s| a.siblings().contains(s) || b.siblings().contains(s)));
+        prop_assert!(both.siblings().is_sorted_by(|a, b| a.dot < b.dot));
+    }
+
+    #[test]
+    fn dominated_means_that_merging_teaches_nothing((a, b, _, policy) in three()) {
+        prop_assert_eq!(a.dominated_by(&b), joined(&b, &a, policy).same_as(&b));
+    }
+
+    #[test]
+    fn digests_agree_when_clocks_and_dots_do((a, b, _, _) in three()) {
+        prop_assert_eq!(a.digest() == b.digest(), a.same_as(&b));
+    }
+
+    #[test]
+    fn live_shows_values_once_a_request((a, b, _, policy) in three(), now_ms in 1_000_000..1_005_000_u64) {
+        let both = joined(&a, &b, policy);
+        let mut requests = Vec::new();
+        for sibling in both.live(now_ms) {
+            prop_assert!(matches!(sibling.content, Content::Value(_)) && !sibling.is_expired(now_ms));
+            if let Some(id) = sibling.request_id {
+                prop_assert!(!requests.contains(&id));
+                requests.push(id);
+            }
+        }
+        prop_assert_eq!(both.is_deleted(now_ms), both.live(now_ms).count() == 0);
+    }
+}

@@ -1,0 +1,199 @@
+//! `annulus ring plan`: what a change of the number of nodes would move. Pure but for printing;
+//! nothing is changed.
+
+use std::collections::BTreeMap;
+
+use annulus_ring::{
+    Capacity, Node, NodeAddresses, NodeId, NodeState, Placement, Transfer, Zone, plan,
+};
+use anyhow::Context;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::admin::natural;
+use crate::exit::{Exit, UsageError};
+use crate::output::{self, Format};
+use crate::ring::shares::zone_shares;
+use crate::text;
+
+/// The most nodes a plan can have; the ring's own limit.
+const MAX_NODES: i64 = annulus_ring::MAX_NODES as i64;
+
+/// Says what would move if the ring had this many nodes, without moving it.
+///
+/// New nodes have capacity 1 and go to the zones with the fewest nodes; leaving nodes are the last
+/// ones by name, out of the zones with the most nodes.
+///
+/// Examples:
+///   annulus ring plan --nodes 5
+///   annulus ring plan --nodes 5 -o json | jq '.moves | length'
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Plan {
+    /// How many nodes the ring should have.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_NODES))]
+    nodes: u16,
+}
+
+/// The JSON form is an interface: field names do not change.
+#[derive(Debug, PartialEq, Serialize)]
+struct Answer {
+    partitions: u32,
+    replication_factor: u8,
+    moves: Vec<Move>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Move {
+    partition: u16,
+    from: String,
+    to: String,
+}
+
+pub(super) fn run(placement: &Placement, format: Format, command: &Plan) -> anyhow::Result<Exit> {
+    let copies = placement.replication_factor().get();
+    if command.nodes < u16::from(copies) {
+        return Err(UsageError(format!(
+            "{} nodes can't hold {copies} copies of everything; give --nodes {copies} or more",
+            command.nodes
+        ))
+        .into());
+    }
+    let answer = answer(placement, usize::from(command.nodes))?;
+    output::print(format, &answer, |answer| table(placement, answer))?;
+    Ok(Exit::Done)
+}
+
+fn answer(placement: &Placement, count: usize) -> anyhow::Result<Answer> {
+    let desired = desired_nodes(placement, count);
+    let (partitions, copies) = (placement.partitions(), placement.replication_factor());
+    let transfers = plan(Some(placement), &desired, partitions, copies).context("plan the ring")?;
+    let name = |id: NodeId| {
+        let node = desired.iter().chain(placement.nodes()).find(|node| node.id == id);
+        node.map_or_else(|| id.to_string(), |node| node.name.clone())
+    };
+    let named = |transfer: &Transfer| Move {
+        partition: transfer.partition.0,
+        from: transfer.from.map(name).unwrap_or_default(),
+        to: name(transfer.to),
+    };
+    Ok(Answer {
+        partitions: partitions.get(),
+        replication_factor: copies.get(),
+        moves: transfers.transfers().iter().map(named).collect(),
+    })
+}
+
+/// The current nodes with as many added or taken away as the count asks for.
+fn desired_nodes(placement: &Placement, count: usize) -> Vec<Node> {
+    let mut nodes = placement.nodes().to_vec();
+    nodes.sort_by(|one, other| natural(&one.name).cmp(&natural(&other.name)));
+    while nodes.len() > count {
+        let fullest = nodes_by_zone(&nodes).into_iter().max_by_key(|(_, count)| *count);
+        let last = fullest.and_then(|(zone, _)| nodes.iter().rposition(|node| node.zone == zone));
+        nodes.remove(last.expect("a list longer than a count has a node in its fullest zone"));
+    }
+    while nodes.len() < count {
+        let emptiest = nodes_by_zone(&nodes).into_iter().min_by_key(|(_, count)| *count);
+        let zone = emptiest.map_or_else(|| Zone::from("z1"), |(zone, _)| zone);
+        let new = new_node(&nodes, zone);
+        nodes.push(new);
+    }
+    nodes
+}
+
+fn nodes_by_zone(nodes: &[Node]) -> BTreeMap<Zone, usize> {
+    let mut zones = BTreeMap::new();
+    for node in nodes {
+        *zones.entry(node.zone.clone()).or_insert(0) += 1;
+    }
+    zones
+}
+
+/// A node that does not exist yet: the first free name of the ring's own kind, and an id that
+/// depends on nothing else, so that the same question always has the same answer.
+fn new_node(nodes: &[Node], zone: Zone) -> Node {
+    let is_free = |name: &String| nodes.iter().all(|node| node.name != *name);
+    let stem = nodes.last().map_or("node-", |node| natural(&node.name).0);
+    let (number, name) = (0u128..)
+        .map(|number| (number, format!("{stem}{number}")))
+        .find(|(_, name)| is_free(name))
+        .expect("there are more numbers than nodes");
+    let nowhere = format!("{name}:0");
+    Node {
+        id: NodeId(Uuid::from_u128(u128::MAX - number)),
+        name,
+        addresses: NodeAddresses {
+            grpc: nowhere.clone(),
+            http: nowhere.clone(),
+            peer: nowhere.clone(),
+            admin: nowhere,
+        },
+        zone,
+        capacity: Capacity::ONE,
+        state: NodeState::Active,
+    }
+}
+
+fn table(placement: &Placement, answer: &Answer) -> String {
+    let vnodes: usize = zone_shares(placement).iter().map(|share| share.vnodes).sum();
+    let mut pairs: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for step in &answer.moves {
+        *pairs.entry((&step.from, &step.to)).or_default() += 1;
+    }
+    let rows = pairs.into_iter().map(|((from, to), count)| {
+        [from.to_owned(), to.to_owned(), count.to_string()]
+    });
+    format!(
+        "{} of {vnodes} vnodes move ({})\n\n{}",
+        answer.moves.len(),
+        text::show_percent(answer.moves.len() as f64 / vnodes.max(1) as f64),
+        output::table(["from", "to", "vnodes"], &[2], rows),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dev::fixtures::founded;
+
+    #[test]
+    fn the_fifth_node_takes_a_fifth_and_nothing_else_moves() {
+        let answer = answer(&founded(4), 5).unwrap();
+        assert!(answer.moves.iter().all(|step| step.to == "node-4" && step.from != "node-4"));
+        let fifth = 256 * 3 / 5;
+        assert!(answer.moves.len().abs_diff(fifth) <= 3, "{} moves", answer.moves.len());
+    }
+
+    #[test]
+    fn a_leaver_s_vnodes_go_to_all_others() {
+        let answer = answer(&founded(6), 5).unwrap();
+        assert!(answer.moves.iter().all(|step| step.from == "node-5"));
+        let takers: std::collections::BTreeSet<_> = answer.moves.iter().map(|s| &s.to).collect();
+        assert!(takers.len() > 1);
+    }
+
+    #[test]
+    fn the_same_number_of_nodes_moves_nothing() {
+        assert_eq!(answer(&founded(3), 3).unwrap().moves, []);
+    }
+
+    #[test]
+    fn new_nodes_go_to_the_zones_with_the_fewest() {
+        let nodes = desired_nodes(&founded(4), 6);
+        assert!(nodes_by_zone(&nodes).values().all(|count| *count == 2));
+    }
+
+    #[test]
+    fn the_json_form_is_as_the_interface_says() {
+        let answer = Answer {
+            partitions: 256,
+            replication_factor: 3,
+            moves: vec![Move { partition: 7, from: "node-0".into(), to: "node-3".into() }],
+        };
+        assert_eq!(
+            serde_json::to_string(&answer).unwrap(),
+            r#"{"partitions":256,"replication_factor":3,"moves":[{"partition":7,"from":"node-0","to":"node-3"}]}"#
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! `annulus status`: the cluster, its nodes and its ring in one view.
+
+use annulus_proto::admin::v1::{GetStatusResponse, NodePhase};
+use annulus_ring::{Node, NodeState, Placement};
+use serde::Serialize;
+
+use crate::admin;
+use crate::args::Connection;
+use crate::exit::Exit;
+use crate::output::{self, Format};
+use crate::text;
+
+#[derive(Debug, Serialize)]
+struct Status {
+    cluster_id: String,
+    ring: RingStatus,
+    nodes: Vec<NodeStatus>,
+    ready_nodes: usize,
+    /// Changes of the placement that are under way.
+    operations: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct RingStatus {
+    epoch: u64,
+    partitions: u32,
+    replication_factor: u8,
+    fingerprint: String,
+}
+
+/// One node: as the placement has it and, if it answered, as it sees itself.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeStatus {
+    name: String,
+    id: String,
+    zone: String,
+    capacity: u32,
+    state: &'static str,
+    endpoint: String,
+    /// `unreachable` when it did not answer.
+    phase: String,
+    /// The fields of its own report; null when it did not answer.
+    report: Option<Report>,
+    /// Why there is no report, or why it is not as it should be.
+    problem: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    epoch: u64,
+    version: String,
+    vnodes: u32,
+    keys: u64,
+    data_bytes: u64,
+    disk_free_bytes: u64,
+    disk_total_bytes: u64,
+    generation: u64,
+    uptime_seconds: f64,
+    peers_connected: usize,
+    peers: usize,
+}
+
+pub(crate) async fn run(connection: &Connection, format: Format) -> anyhow::Result<Exit> {
+    let placement = connection.client().await?.ring().await?;
+    let nodes: Vec<NodeStatus> = admin::statuses(&placement)
+        .await
+        .into_iter()
+        .map(|(node, status)| merge(&placement, &node, status))
+        .collect();
+    let status = Status {
+        cluster_id: placement.cluster_id().to_string(),
+        ring: RingStatus {
+            epoch: placement.epoch().0,
+            partitions: placement.partitions().get(),
+            replication_factor: placement.replication_factor().get(),
+            fingerprint: format!("{:016x}", placement.fingerprint()),
+        },
+        ready_nodes: nodes.iter().filter(|node| node.problem.is_none()).count(),
+        nodes,
+        operations: Vec::new(),
+    };
+    output::print(format, &status, table)?;
+    Ok(Exit::Done)
+}
+
+/// What the placement and the node itself say, and whether they agree.
+pub(crate) fn merge(
+    placement: &Placement,
+    node: &Node,
+    status: Result<GetStatusResponse, String>,
+) -> NodeStatus {
+    let problem = match &status {
+        Err(why) => Some(why.clone()),
+        Ok(status) => disagreement(placement, node, status),
+    };
+    let phase = status.as_ref().map_or("unreachable", admin::phase).to_owned();
+    NodeStatus {
+        name: node.name.clone(),
+        id: node.id.to_string(),
+        zone: node.zone.to_string(),
+        capacity: node.capacity.get(),
+        state: match node.state {
+            NodeState::Active => "active",
+            NodeState::Draining => "draining",
+        },
+        endpoint: node.addresses.grpc.clone(),
+        phase,
+        report: status.ok().map(report),
+        problem,
+    }
+}
+
+fn disagreement(placement: &Placement, node: &Node, status: &GetStatusResponse) -> Option<String> {
+    if status.node_id != node.id.to_string() {
+        return Some(format!("another node listens there: {}", status.node_id));
+    }
+    if status.phase() != NodePhase::Serving {
+        return Some("does not serve".to_owned());
+    }
+    if status.epoch != placement.epoch().0 {
+        return Some(format!("is at epoch {}", status.epoch));
+    }
+    (status.fingerprint != placement.fingerprint())
+        .then(|| "holds another placement of the same epoch".to_owned())
+}
+
+fn report(status: GetStatusResponse) -> Report {
+    Report {
+        epoch: status.epoch,
+        version: status.version,
+        vnodes: status.vnodes,
+        keys: status.keys,
+        data_bytes: status.data_bytes,
+        disk_free_bytes: status.disk_free_bytes,
+        disk_total_bytes: status.disk_total_bytes,
+        generation: status.generation,
+        uptime_seconds: status.uptime_ms as f64 / 1000.0,
+        peers_connected: status.peers.iter().filter(|peer| peer.connected).count(),
+        peers: status.peers.len(),
+    }
+}
+
+fn table(status: &Status) -> String {
+    let ring = &status.ring;
+    format!(
+        "Cluster     {}\nNodes       {} of {} ready\n\
+         Ring        epoch {}, {} partitions, {} copies\nOperations  none\n\n{}",
+        status.cluster_id,
+        status.ready_nodes,
+        status.nodes.len(),
+        ring.epoch,
+        ring.partitions,
+        ring.replication_factor,
+        node_table(&status.nodes),
+    )
+}
+
+/// The nodes as a table.
+pub(crate) fn node_table(nodes: &[NodeStatus]) -> String {
+    let header = [
+        "name", "phase", "zone", "epoch", "vnodes", "keys", "data", "free", "uptime", "version",
+        "problem",
+    ];
+    output::table(header, &[3, 4, 5, 6, 7, 8], nodes.iter().map(row))
+}
+
+fn row(node: &NodeStatus) -> [String; 11] {
+    let figure = |figure: fn(&Report) -> String| {
+        node.report.as_ref().map_or_else(|| "-".to_owned(), figure)
+    };
+    [
+        node.name.clone(),
+        node.phase.clone(),
+        node.zone.clone(),
+        figure(|report| report.epoch.to_string()),
+        figure(|report| report.vnodes.to_string()),
+        figure(|report| report.keys.to_string()),
+        figure(|report| text::show_bytes(report.data_bytes)),
+        figure(|report| text::show_bytes(report.disk_free_bytes)),
+        figure(|report| {
+            let seconds = std::time::Duration::from_secs_f64(report.uptime_seconds.floor());
+            humantime::format_duration(seconds).to_string()
+        }),
+        figure(|report| report.version.clone()),
+        node.problem.clone().unwrap_or_default(),
+    ]
+}

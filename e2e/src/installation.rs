@@ -1,0 +1,51 @@
+//! Puts Annulus into a cluster: the two images, then the chart, as its users install it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+
+use crate::cluster::{Lab, run};
+
+/// Where the operator runs.
+pub const OPERATOR_NAMESPACE: &str = "annulus-system";
+/// Name of the Helm release, and thereby of the operator's Deployment.
+pub const RELEASE: &str = "annulus";
+
+/// Loads the images that `e2e/lab/image` has built with this tag and installs the chart with them.
+/// Doing it again upgrades.
+pub fn install(lab: &Lab, tag: &str) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for part in ["node", "operator"] {
+        let archive = archive(&root, part, tag);
+        ensure!(
+            archive.exists(),
+            "{} is missing; build it with e2e/lab/image --tag {tag}",
+            archive.display()
+        );
+        lab.load_image(&archive)?;
+    }
+    run(lab
+        .command("helm")
+        .args(["upgrade", "--install", RELEASE])
+        .arg(root.join("charts/annulus"))
+        .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m"])
+        .args(values(tag)))
+}
+
+fn archive(root: &Path, part: &str, tag: &str) -> PathBuf {
+    root.join(format!("target/images/annulus-{part}-{tag}.tar"))
+}
+
+fn values(tag: &str) -> Vec<String> {
+    [
+        "image.repository=localhost/annulus-operator".to_owned(),
+        format!("image.tag={tag}"),
+        "image.pullPolicy=Never".to_owned(),
+        "nodeImage.repository=localhost/annulus-node".to_owned(),
+        format!("nodeImage.tag={tag}"),
+        "nodeImage.pullPolicy=Never".to_owned(),
+    ]
+    .into_iter()
+    .flat_map(|value| ["--set".to_owned(), value])
+    .collect()
+}

@@ -1,0 +1,321 @@
+//! Second step: the spec as the operator understands it, or what is wrong with it. Pure.
+//!
+//! CEL in the CRD has refused most mistakes already; this step repeats what the other steps
+//! rely on (an older CRD may be installed) and adds what no rule on one object can know.
+
+use std::collections::{BTreeMap, HashSet};
+
+use kube::ResourceExt;
+use thiserror::Error;
+
+use crate::crd::{Consistency, ImagePullPolicy, KVCluster, MAX_NODES_PER_POOL, Pool};
+use crate::names;
+
+/// Longest name of a cluster.
+const MAX_CLUSTER_NAME: usize = 36;
+/// Longest name of a pool.
+const MAX_POOL_NAME: usize = 20;
+/// Most partitions of a ring.
+const MAX_PARTITIONS: i32 = 16_384;
+/// Most nodes of a ring.
+const MAX_NODES: usize = annulus_ring::MAX_NODES;
+
+/// Why a spec cannot be carried out. Nothing was changed; the user must change the spec.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum InvalidSpec {
+    /// The object has no namespace or uid: it did not come from an API server.
+    #[error("the object has no namespace or no uid")]
+    Incomplete,
+    /// Names of pods would not fit, or would not be DNS names.
+    #[error("the name {name:?} must be at most {max} characters of a-z, 0-9 and '-'")]
+    Name {
+        /// The cluster's or the pool's name.
+        name: String,
+        /// Its limit.
+        max: usize,
+    },
+    /// No image is known.
+    #[error("no image: set spec.image, or the operator's --node-image")]
+    NoImage,
+    /// Two pools share a name.
+    #[error("the pool {0:?} is there twice")]
+    DuplicatePool(String),
+    /// A number is out of its range.
+    #[error("{field} is {value}, but must be {expected}")]
+    Number {
+        /// Path in the spec.
+        field: &'static str,
+        /// What it holds.
+        value: i64,
+        /// What it may hold.
+        expected: &'static str,
+    },
+    /// More copies than nodes to keep them.
+    #[error("replicationFactor {factor} needs as many nodes, but there are {nodes}")]
+    TooFewNodes {
+        /// N.
+        factor: i32,
+        /// Nodes in all pools.
+        nodes: usize,
+    },
+    /// Not a consistency level of this cluster.
+    #[error("consistency.{field} is {value:?}: use one, quorum, all, local_quorum or a number up to replicationFactor")]
+    Consistency {
+        /// `read` or `write`.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+    },
+}
+
+/// A spec that can be carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ValidCluster {
+    /// Name.
+    pub(crate) name: String,
+    /// Namespace.
+    pub(crate) namespace: String,
+    /// The object's uid.
+    pub(crate) uid: String,
+    /// The image that the user asks for.
+    pub(crate) image: Option<String>,
+    /// The image of nodes that have none yet.
+    pub(crate) default_image: String,
+    /// When images are pulled.
+    pub(crate) image_pull_policy: ImagePullPolicy,
+    /// N.
+    pub(crate) replication_factor: u8,
+    /// Q.
+    pub(crate) partitions: u32,
+    /// Default R and W.
+    pub(crate) consistency: Consistency,
+    /// Copies of a partition that must serve so that default reads and writes succeed.
+    pub(crate) quorum: usize,
+    /// Pools by name.
+    pub(crate) pools: BTreeMap<String, Pool>,
+    /// The nodes that the spec asks for, by name.
+    pub(crate) nodes: BTreeMap<String, NodeSeat>,
+}
+
+/// The place of a node in the spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeSeat {
+    /// Name of the pool.
+    pub(crate) pool: String,
+    /// Number within the pool.
+    pub(crate) ordinal: i32,
+    /// Weight on the ring.
+    pub(crate) capacity: u32,
+}
+
+impl ValidCluster {
+    /// Whether data must outlive the KVCluster: then the context key must, too.
+    pub(crate) fn keeps_data(&self) -> bool {
+        self.pools
+            .values()
+            .any(|pool| pool.storage.when_deleted == crate::crd::RetentionPolicy::Retain)
+    }
+}
+
+/// Checks a cluster's spec.
+pub(crate) fn validate(
+    cluster: &KVCluster,
+    default_image: Option<&str>,
+) -> Result<ValidCluster, InvalidSpec> {
+    let spec = &cluster.spec;
+    let name = cluster.name_any();
+    check_name(&name, MAX_CLUSTER_NAME)?;
+    let (Some(namespace), Some(uid)) = (cluster.namespace(), cluster.uid()) else {
+        return Err(InvalidSpec::Incomplete);
+    };
+    let image = spec.image.clone().filter(|image| !image.is_empty());
+    let default_image = image
+        .clone()
+        .or_else(|| default_image.map(str::to_owned))
+        .ok_or(InvalidSpec::NoImage)?;
+    let pools = valid_pools(spec.pools.as_slice(), spec.nodes)?;
+    let nodes = seats(&name, &pools);
+    let (replication_factor, partitions) = valid_ring(cluster, nodes.len())?;
+    let read = copies("read", &spec.consistency.read, replication_factor)?;
+    let write = copies("write", &spec.consistency.write, replication_factor)?;
+    Ok(ValidCluster {
+        name,
+        namespace,
+        uid,
+        image,
+        default_image,
+        image_pull_policy: spec.image_pull_policy,
+        replication_factor,
+        partitions,
+        consistency: spec.consistency.clone(),
+        quorum: read.max(write),
+        pools,
+        nodes,
+    })
+}
+
+fn check_name(name: &str, max: usize) -> Result<(), InvalidSpec> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > max || !name.chars().all(plain) {
+        return Err(InvalidSpec::Name { name: name.to_owned(), max });
+    }
+    Ok(())
+}
+
+/// The pools by name, the only one with its count overridden by `spec.nodes`.
+fn valid_pools(
+    pools: &[Pool],
+    nodes: Option<i32>,
+) -> Result<BTreeMap<String, Pool>, InvalidSpec> {
+    let mut seen = HashSet::new();
+    for pool in pools {
+        check_name(&pool.name, MAX_POOL_NAME)?;
+        if !seen.insert(pool.name.as_str()) {
+            return Err(InvalidSpec::DuplicatePool(pool.name.clone()));
+        }
+    }
+    let mut pools: BTreeMap<String, Pool> =
+        pools.iter().map(|pool| (pool.name.clone(), pool.clone())).collect();
+    if let (Some(nodes), 1) = (nodes, pools.len()) {
+        pools.values_mut().for_each(|pool| pool.nodes = nodes);
+    }
+    for pool in pools.values() {
+        in_range("pools[].nodes", pool.nodes, 1, MAX_NODES_PER_POOL, "from 1 to 1000")?;
+        in_range("pools[].capacity", pool.capacity, 1, 1000, "from 1 to 1000")?;
+    }
+    Ok(pools)
+}
+
+fn valid_ring(cluster: &KVCluster, nodes: usize) -> Result<(u8, u32), InvalidSpec> {
+    let spec = &cluster.spec;
+    let (factor, partitions) = (spec.replication_factor, spec.partitions);
+    in_range("replicationFactor", factor, 1, 9, "from 1 to 9")?;
+    in_range("partitions", partitions, 1, MAX_PARTITIONS, "a power of two from 1 to 16384")?;
+    let (factor_u8, partitions_u32) = (
+        u8::try_from(factor).expect("checked to be from 1 to 9"),
+        u32::try_from(partitions).expect("checked to be positive"),
+    );
+    if !partitions_u32.is_power_of_two() {
+        return Err(InvalidSpec::Number {
+            field: "partitions",
+            value: i64::from(partitions),
+            expected: "a power of two from 1 to 16384",
+        });
+    }
+    if nodes < usize::from(factor_u8) {
+        return Err(InvalidSpec::TooFewNodes { factor, nodes });
+    }
+    if nodes > MAX_NODES {
+        return Err(InvalidSpec::Number {
+            field: "pools[].nodes",
+            value: i64::try_from(nodes).unwrap_or(i64::MAX),
+            expected: "at most 1024 in all pools together",
+        });
+    }
+    Ok((factor_u8, partitions_u32))
+}
+
+fn in_range(
+    field: &'static str,
+    value: i32,
+    least: i32,
+    most: i32,
+    expected: &'static str,
+) -> Result<(), InvalidSpec> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(InvalidSpec::Number { field, value: i64::from(value), expected })
+}
+
+fn seats(cluster: &str, pools: &BTreeMap<String, Pool>) -> BTreeMap<String, NodeSeat> {
+    let mut seats = BTreeMap::new();
+    for pool in pools.values() {
+        let capacity = u32::try_from(pool.capacity).unwrap_or(1);
+        for ordinal in 0..pool.nodes {
+            let seat = NodeSeat { pool: pool.name.clone(), ordinal, capacity };
+            seats.insert(names::node(cluster, &pool.name, ordinal), seat);
+        }
+    }
+    seats
+}
+
+/// How many copies a consistency level means.
+fn copies(field: &'static str, level: &str, factor: u8) -> Result<usize, InvalidSpec> {
+    let factor = usize::from(factor);
+    match level {
+        "one" => Ok(1),
+        "quorum" | "local_quorum" => Ok(factor / 2 + 1),
+        "all" => Ok(factor),
+        number => number
+            .parse()
+            .ok()
+            .filter(|copies| (1..=factor).contains(copies))
+            .ok_or_else(|| InvalidSpec::Consistency { field, value: level.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    fn refused(change: impl FnOnce(&mut KVCluster)) -> InvalidSpec {
+        let mut cluster = fixtures::cluster(3);
+        change(&mut cluster);
+        validate(&cluster, Some("default:1")).unwrap_err()
+    }
+
+    #[test]
+    fn a_minimal_cluster_gets_all_defaults() {
+        let cluster = validate(&fixtures::cluster(3), Some("default:1")).unwrap();
+        assert_eq!((cluster.replication_factor, cluster.partitions, cluster.quorum), (3, 256, 2));
+        let nodes: Vec<&str> = cluster.nodes.keys().map(String::as_str).collect();
+        assert_eq!(nodes, ["orders-default-0", "orders-default-1", "orders-default-2"]);
+        assert_eq!(cluster.default_image, "default:1");
+        assert!(cluster.keeps_data());
+    }
+
+    #[test]
+    fn the_scaled_count_overrides_the_only_pool() {
+        let mut cluster = fixtures::cluster(3);
+        cluster.spec.nodes = Some(5);
+        assert_eq!(validate(&cluster, Some("i")).unwrap().nodes.len(), 5);
+    }
+
+    #[test]
+    fn the_stricter_of_read_and_write_is_the_default_quorum() {
+        let mut cluster = fixtures::cluster(3);
+        cluster.spec.consistency = Consistency { read: "one".into(), write: "3".into() };
+        assert_eq!(validate(&cluster, Some("i")).unwrap().quorum, 3);
+    }
+
+    #[test]
+    fn what_cannot_be_carried_out_is_refused() {
+        assert_eq!(
+            refused(|c| c.spec.pools[0].nodes = 2),
+            InvalidSpec::TooFewNodes { factor: 3, nodes: 2 }
+        );
+        assert!(matches!(refused(|c| c.spec.partitions = 100), InvalidSpec::Number { .. }));
+        assert!(matches!(refused(|c| c.spec.partitions = -4), InvalidSpec::Number { .. }));
+        assert!(matches!(
+            refused(|c| c.spec.consistency.write = "4".into()),
+            InvalidSpec::Consistency { field: "write", .. }
+        ));
+        assert!(matches!(
+            refused(|c| c.metadata.name = Some("x".repeat(37))),
+            InvalidSpec::Name { max: 36, .. }
+        ));
+        assert_eq!(
+            refused(|c| c.spec.pools.push(c.spec.pools[0].clone())),
+            InvalidSpec::DuplicatePool("default".into())
+        );
+        assert_eq!(refused(|c| c.metadata.uid = None), InvalidSpec::Incomplete);
+    }
+
+    #[test]
+    fn an_image_is_needed_from_somewhere() {
+        let cluster = fixtures::cluster(3);
+        assert_eq!(validate(&cluster, None), Err(InvalidSpec::NoImage));
+    }
+}

@@ -1,0 +1,17 @@
+//! Who belongs to the ring, and what has to be done about it next. Pure.
+//!
+//! [`next`] looks at what the API server and the nodes say *now* and names one step. It
+//! remembers nothing: killed between any two writes, the operator finds the same way again.
+//!
+//! Invariant: a ring is founded at most once. It is founded only when every node that is to
+//! belong to it says itself that it holds no placement, and only through the creation of the
+//! `KVRing`, which the API server lets one succeed at. Whatever any node holds wins over
+//! founding; whatever has been founded before wins over an empty disk.
+
+mod availability;
+mod founding;
+mod step;
+
+pub(crate) use availability::{Availability, ZoneSpread, availability, zone_spread};
+pub(crate) use founding::found;
+pub(crate) use step::{Blocked, Desired, Finding, ObservedNode, Observed, Plan, Seat, Step, next};

@@ -1,0 +1,85 @@
+use std::time::Duration;
+
+use annulus_proto::model::{Consistency, KeyspaceName};
+
+use super::{Config, EngineKind};
+use crate::keyspace::{ConflictPolicy, Durability};
+
+const LEAST: &str = "{name: a, data_dir: /d, context_key_file: /k}";
+
+fn refusal(yaml: &str) -> String {
+    let config = Config::parse(yaml);
+    config.and_then(|config| config.validate()).unwrap_err().to_string()
+}
+
+#[test]
+fn all_but_three_fields_have_defaults() {
+    let config = Config::parse(LEAST).unwrap();
+    config.validate().unwrap();
+    assert_eq!(config.listen.admin.port(), 9603);
+    assert_eq!(config.limits.default_request_timeout, Duration::from_secs(2));
+    assert_eq!(config.storage.engine, EngineKind::Rocksdb);
+}
+
+#[test]
+fn every_section_is_read() {
+    let config = Config::parse(
+        r#"
+name: a
+data_dir: /d
+context_key_file: /k
+listen: {grpc: "127.0.0.1:0", http: "[::1]:1"}
+consistency: {read: 1, write: ALL}
+limits: {max_connections: 5, default_request_timeout: 500ms}
+storage: {engine: memory, compaction: universal, blob_min_bytes: 0}
+keyspaces:
+  data: {read: one}
+  sessions: {conflict: lww, write: 2, default_ttl: 60, durability: async, max_value_bytes: 100}
+log: {level: debug, format: json}
+drain_timeout: 1s
+"#,
+    )
+    .unwrap();
+    config.validate().unwrap();
+    let keyspaces = config.build_keyspaces().unwrap();
+    let sessions = keyspaces.get(&KeyspaceName::new("sessions").unwrap()).unwrap();
+    assert_eq!(sessions.conflict, ConflictPolicy::Lww);
+    assert_eq!(sessions.read, "1".parse::<Consistency>().unwrap());
+    assert_eq!(sessions.write, "2".parse::<Consistency>().unwrap());
+    assert_eq!(sessions.durability, Durability::Async);
+    assert_eq!(sessions.default_ttl.unwrap().seconds(), 60);
+    let kv = keyspaces.get(&KeyspaceName::kv()).unwrap();
+    assert_eq!(kv.conflict, ConflictPolicy::Siblings);
+    assert_eq!(kv.write, Consistency::All);
+    let data = keyspaces.get(&KeyspaceName::data()).unwrap();
+    assert_eq!((data.conflict, data.read), (ConflictPolicy::Lww, Consistency::One));
+}
+
+#[test]
+fn a_bad_field_is_named() {
+    for (yaml, named) in [
+        ("{}", "name"),
+        ("{name: a b, data_dir: /d, context_key_file: /k}", "name"),
+        ("{name: a, context_key_file: /k}", "data_dir"),
+        ("{name: a, data_dir: /d}", "context_key_file"),
+        ("{nam: a}", "nam"),
+        ("{limits: {max_connection: 1}}", "max_connection"),
+        ("{consistency: {read: most}}", "most"),
+        ("{drain_timeout: fast}", "fast"),
+    ] {
+        assert!(refusal(yaml).contains(named), "{yaml}: {}", refusal(yaml));
+    }
+    for (field, named) in [
+        ("limits: {max_connections: 0}", "limits.max_connections"),
+        ("limits: {max_request_timeout: 31s}", "limits.max_request_timeout"),
+        ("limits: {default_request_timeout: 31s}", "limits.default_request_timeout"),
+        ("storage: {memtable_bytes: 1}", "storage.memtable_bytes"),
+        ("keyspaces: {A: {}}", "keyspaces.A"),
+        ("keyspaces: {a: {default_ttl: -1}}", "keyspaces.a.default_ttl"),
+        ("keyspaces: {a: {max_value_bytes: 0}}", "keyspaces.a.max_value_bytes"),
+        ("keyspaces: {data: {conflict: siblings}}", "keyspaces.data.conflict"),
+    ] {
+        let yaml = format!("{{name: a, data_dir: /d, context_key_file: /k, {field}}}");
+        assert!(refusal(&yaml).contains(named), "{yaml}: {}", refusal(&yaml));
+    }
+}

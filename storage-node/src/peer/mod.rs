@@ -1,0 +1,35 @@
+//! Node to node: asking peers, and answering them.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`transport`] | the trait: one request to one node, and what a failure means |
+//! | [`peers`] | what may be asked of a peer, in the node's own types; the epoch rules of the caller |
+//! | [`latency`] | how long peers take (pure) |
+//! | [`outbox`] | the requests of one link: queued, in flight, answered |
+//! | [`link`] | one peer's stream: connect, greet, carry, connect again |
+//! | [`tonic_transport`] | the transport over gRPC: a link to every other node |
+//! | [`responder`] | answers one request; the epoch rules of the callee |
+//! | [`service`] | the gRPC service: batches in, batches out |
+//! | [`wire`] | the node's own types to and from the messages |
+//!
+//! Invariants: a call that was never written to the stream is told from one that may have arrived;
+//! a request is acted on only by the node that it is meant for, in the cluster that it is meant for,
+//! under the epoch that it names; every queue is bounded.
+//!
+//! Leaves to others: which nodes to ask and how many (`coordinator`).
+
+mod latency;
+mod link;
+mod outbox;
+mod peers;
+mod responder;
+mod service;
+mod tonic_transport;
+mod transport;
+mod wire;
+
+pub(crate) use peers::{PeerFailure, Peers};
+pub(crate) use responder::Responder;
+pub(crate) use service::PeerService;
+pub(crate) use tonic_transport::TonicTransport;
+pub(crate) use transport::{Call, PeerCallError, Reachability, Transport};

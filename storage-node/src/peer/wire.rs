@@ -1,0 +1,96 @@
+//! The node's own types to and from the messages.
+
+use std::time::Duration;
+
+use annulus_causality::{Actor, CodecError, KeyEpoch, KeyState, VersionVector, VnodeId};
+use annulus_proto::model::{ErrorCode, FieldRefused, Key, KeyspaceName, Outcome, RequestError};
+use annulus_proto::peer::v1::{ClockEntry, KeyRef, PeerError};
+use bytes::Bytes;
+
+pub(super) fn key_ref(keyspace: &KeyspaceName, key: &Key) -> KeyRef {
+    KeyRef { keyspace: keyspace.as_str().to_owned(), key: key.to_bytes() }
+}
+
+pub(super) fn read_key_ref(key: Option<KeyRef>) -> Result<(KeyspaceName, Key), FieldRefused> {
+    let KeyRef { keyspace, key } = key.ok_or_else(|| FieldRefused::invalid("key", "is missing"))?;
+    Ok((KeyspaceName::new(&keyspace)?, Key::new(key)?))
+}
+
+pub(super) fn clock(clock: &VersionVector) -> Vec<ClockEntry> {
+    let entry = |(actor, counter): (Actor, u64)| ClockEntry {
+        vnode: actor.vnode.0,
+        key_epoch: actor.epoch.0,
+        counter,
+    };
+    clock.iter().map(entry).collect()
+}
+
+pub(super) fn read_clock(entries: &[ClockEntry]) -> VersionVector {
+    let actor = |entry: &ClockEntry| Actor::new(VnodeId(entry.vnode), KeyEpoch(entry.key_epoch));
+    entries.iter().map(|entry| (actor(entry), entry.counter)).collect()
+}
+
+pub(super) fn read_state(bytes: Option<&Bytes>) -> Result<Option<KeyState>, CodecError> {
+    bytes.map(KeyState::decode).transpose()
+}
+
+/// A refusal on its way back.
+pub(super) fn peer_error(error: &RequestError) -> PeerError {
+    PeerError {
+        code: error.code.as_str().to_owned(),
+        message: error.message.clone(),
+        outcome: error.outcome.as_str().to_owned(),
+        newer: None,
+        callee_epoch: 0,
+        retry_after_ms: error.retry_after.map_or(0, milliseconds),
+    }
+}
+
+/// A peer's refusal. A code that this program does not know keeps its outcome.
+pub(super) fn read_peer_error(error: PeerError) -> RequestError {
+    RequestError {
+        code: error.code.parse().unwrap_or(ErrorCode::Internal),
+        message: error.message,
+        outcome: Outcome::from_wire(&error.outcome),
+        retry_after: (error.retry_after_ms > 0)
+            .then(|| Duration::from_millis(error.retry_after_ms)),
+        context: None,
+    }
+}
+
+/// Rounded up, so that what is left of a deadline is never nothing.
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_survives_the_wire() {
+        let actor = |vnode, epoch| Actor::new(VnodeId(vnode), KeyEpoch(epoch));
+        let original: VersionVector =
+            [(actor(u64::MAX, 3), 7), (actor(1, u32::MAX), u64::MAX)].into_iter().collect();
+        assert_eq!(read_clock(&clock(&original)), original);
+    }
+
+    #[test]
+    fn a_refusal_survives_the_wire() {
+        let refusals = [
+            RequestError::overloaded("full", Duration::from_micros(1500)),
+            RequestError::unknown(ErrorCode::Timeout, "late"),
+        ];
+        for refusal in refusals {
+            let read = read_peer_error(peer_error(&refusal));
+            let retry_after = refusal.retry_after.map(|_| Duration::from_millis(2));
+            assert_eq!(read, RequestError { retry_after, ..refusal });
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_names_no_outcome_promises_nothing() {
+        let error = read_peer_error(PeerError { code: "new_code".into(), ..PeerError::default() });
+        assert_eq!(error.outcome, Outcome::Unknown);
+    }
+}

@@ -1,0 +1,20 @@
+//! The placement that this node holds: which node owns which partition, epoch by epoch.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`decision`] | whether an offered placement is taken (pure) |
+//! | [`file`] | the document on disk |
+//! | [`store`] | the current placement, its installation, and who waits for the next |
+//!
+//! Invariants: the epoch held never falls, not over a restart either; a placement is on disk and the
+//! vnodes that it gives this node exist before anybody acts on it; one epoch has one content.
+//!
+//! Leaves to others: making placements (the operator), and spreading them (`peer`, later gossip).
+
+mod decision;
+mod file;
+mod store;
+
+pub use decision::PlacementRefused;
+pub use file::PlacementFileError;
+pub(crate) use store::{InstallError, Installed, PlacementStore};

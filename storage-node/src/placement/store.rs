@@ -1,0 +1,191 @@
+//! The current placement, its installation, and who waits for the next.
+
+use std::sync::Arc;
+
+use annulus_proto::model::{ErrorCode, RequestError};
+use annulus_ring::{NodeId, NodeIndex, Placement, RingEpoch};
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout_at};
+
+use super::decision::{self, Decision, PlacementRefused};
+use super::file::{self, PlacementFileError};
+use crate::replica::{Replica, ReplicaError};
+use crate::storage::{DataDir, DataDirError};
+
+/// What came of an offered placement that was not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Installed {
+    /// The epoch that this node holds now.
+    pub(crate) epoch: RingEpoch,
+    /// Whether it was new here.
+    pub(crate) changed: bool,
+}
+
+/// Why a placement was not installed. The one held stays in use; a retry is safe.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InstallError {
+    /// It may not be taken.
+    #[error(transparent)]
+    Refused(#[from] PlacementRefused),
+    /// It could not be made durable.
+    #[error(transparent)]
+    File(#[from] PlacementFileError),
+    /// The data could not be bound to the cluster.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The vnodes that it gives this node could not be made.
+    #[error("create the vnodes of placement epoch {epoch}: {error}")]
+    Vnodes {
+        /// The offered epoch.
+        epoch: RingEpoch,
+        /// Why.
+        error: ReplicaError,
+    },
+}
+
+/// Holds the current placement. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub(crate) struct PlacementStore(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    node: NodeId,
+    /// `None`: nothing outlives the process.
+    data_dir: Option<Arc<DataDir>>,
+    replica: Replica,
+    current: ArcSwapOption<Placement>,
+    epochs: watch::Sender<RingEpoch>,
+    installing: Mutex<()>,
+}
+
+impl PlacementStore {
+    /// The store of a node, with what its data directory holds already in use.
+    pub(crate) async fn open(
+        node: NodeId,
+        data_dir: Option<Arc<DataDir>>,
+        replica: Replica,
+    ) -> Result<Self, InstallError> {
+        let persisted = match data_dir.clone() {
+            Some(data_dir) => blocking(move || file::read(data_dir.path())).await?,
+            None => None,
+        };
+        let store = Self(Arc::new(Inner {
+            node,
+            data_dir,
+            replica,
+            current: ArcSwapOption::empty(),
+            epochs: watch::Sender::new(RingEpoch(0)),
+            installing: Mutex::new(()),
+        }));
+        if let Some(placement) = persisted {
+            decision::decide(None, store.cluster(), &placement)?;
+            store.put_in_use(Arc::new(placement)).await?;
+        }
+        Ok(store)
+    }
+
+    /// This node.
+    pub(crate) fn node(&self) -> NodeId {
+        self.0.node
+    }
+
+    /// The placement in use; `None` before the first.
+    pub(crate) fn current(&self) -> Option<Arc<Placement>> {
+        self.0.current.load_full()
+    }
+
+    /// The placement in use, or the error of a request that came too early.
+    pub(crate) fn require(&self) -> Result<Arc<Placement>, RequestError> {
+        self.current().ok_or_else(|| {
+            let message = "this node has not been told its placement yet; try again, or another node";
+            RequestError::rejected(ErrorCode::Unavailable, message)
+        })
+    }
+
+    /// Its epoch; 0 before the first.
+    pub(crate) fn epoch(&self) -> RingEpoch {
+        *self.0.epochs.borrow()
+    }
+
+    /// This node's position in a placement, if it has one.
+    pub(crate) fn own_index(&self, placement: &Placement) -> Option<NodeIndex> {
+        placement.index_of(self.0.node)
+    }
+
+    /// Tells of every new epoch once it is in use.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<RingEpoch> {
+        self.0.epochs.subscribe()
+    }
+
+    /// Waits until an epoch, or a later one, is in use.
+    pub(crate) async fn wait_for(
+        &self,
+        epoch: RingEpoch,
+        deadline: Instant,
+    ) -> Option<Arc<Placement>> {
+        let mut epochs = self.subscribe();
+        let reached = epochs.wait_for(|held| *held >= epoch);
+        timeout_at(deadline, reached).await.ok()?.ok()?;
+        self.current()
+    }
+
+    /// Takes a placement: on disk, its vnodes made, then in use. One at a time.
+    pub(crate) async fn install(&self, offered: Placement) -> Result<Installed, InstallError> {
+        let _one_at_a_time = self.0.installing.lock().await;
+        let held = self.current();
+        match decision::decide(held.as_deref(), self.cluster(), &offered) {
+            Ok(Decision::Install) => {}
+            Ok(Decision::Held) => {
+                return Ok(Installed { epoch: offered.epoch(), changed: false });
+            }
+            Err(refused) => {
+                if matches!(refused, PlacementRefused::SameEpochOtherContent { .. }) {
+                    tracing::error!(error = %refused, "two placements of one epoch");
+                }
+                return Err(refused.into());
+            }
+        }
+        let placement = Arc::new(offered);
+        self.persist(&placement).await?;
+        self.put_in_use(placement.clone()).await?;
+        let epoch = placement.epoch();
+        tracing::info!(%epoch, nodes = placement.nodes().len(), "placement installed");
+        Ok(Installed { epoch, changed: true })
+    }
+
+    async fn persist(&self, placement: &Arc<Placement>) -> Result<(), InstallError> {
+        let Some(data_dir) = self.0.data_dir.clone() else {
+            return Ok(());
+        };
+        let placement = placement.clone();
+        blocking(move || {
+            data_dir.join_cluster(placement.cluster_id())?;
+            Ok(file::write(data_dir.path(), &placement)?)
+        })
+        .await
+    }
+
+    /// The vnodes come first: from the moment that the placement is seen, requests arrive for them.
+    async fn put_in_use(&self, placement: Arc<Placement>) -> Result<(), InstallError> {
+        let epoch = placement.epoch();
+        let owned = match self.own_index(&placement) {
+            Some(index) => placement.partitions_of(index).collect(),
+            None => Vec::new(),
+        };
+        let made = self.0.replica.own(owned, epoch).await;
+        made.map_err(|error| InstallError::Vnodes { epoch, error })?;
+        self.0.current.store(Some(placement));
+        self.0.epochs.send_replace(epoch);
+        Ok(())
+    }
+
+    fn cluster(&self) -> Option<uuid::Uuid> {
+        self.0.data_dir.as_ref().and_then(|data_dir| data_dir.cluster_id())
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let work = tokio::task::spawn_blocking(work);
+    work.await.expect("file work does not panic and is not cancelled while the runtime runs")
+}

@@ -1,0 +1,204 @@
+//! A listening socket and the connections that come from it.
+//!
+//! Owns: accepting, the bound on connections, the time that a silent connection is kept, HTTP/1
+//! and HTTP/2 on one port, ending connections in an orderly way. All four ports are served here,
+//! so they behave alike.
+//!
+//! Leaves to others: what is answered (a router is handed in).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Limits;
+use crate::telemetry::RequestMetrics;
+
+/// How long accepting rests when the system is out of files or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often an HTTP/2 connection is asked whether it still lives, and how long it may take.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_WITHIN: Duration = Duration::from_secs(20);
+/// Flow-control windows: the memory that one stream, one connection may hold for unread bytes.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+
+/// What is spoken on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1 and HTTP/2.
+    Http,
+    /// HTTP/2 alone.
+    Grpc,
+}
+
+/// The two ways to end a listener: `drain` lets connections finish what they do, `abort` doesn't.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stop {
+    pub(crate) drain: CancellationToken,
+    pub(crate) abort: CancellationToken,
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    name: &'static str,
+    socket: TcpListener,
+    protocol: Protocol,
+}
+
+impl Listener {
+    /// Binds; port 0 takes a free one.
+    pub(crate) async fn bind(
+        name: &'static str,
+        address: SocketAddr,
+        protocol: Protocol,
+    ) -> std::io::Result<Self> {
+        Ok(Self { name, socket: TcpListener::bind(address).await?, protocol })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> std::io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Serves until `stop.drain`; returns once every connection has ended.
+    pub(crate) async fn serve(
+        self,
+        router: Router,
+        limits: Limits,
+        metrics: RequestMetrics,
+        stop: Stop,
+    ) {
+        let permits = Arc::new(Semaphore::new(limits.max_connections));
+        let server = Server {
+            http: http_builder(self.protocol, &limits),
+            service: TowerToHyperService::new(router),
+            silence: limits.header_read_timeout,
+            abort: stop.abort,
+            metrics,
+        };
+        let (server, graceful) = (Arc::new(server), GracefulShutdown::new());
+        let connections = TaskTracker::new();
+        while let Some(stream) = self.accept(&stop.drain).await {
+            match Arc::clone(&permits).try_acquire_owned() {
+                Ok(permit) => {
+                    let connection = Arc::clone(&server).connection(stream, graceful.watcher(), permit);
+                    connections.spawn(connection);
+                }
+                Err(_) => {
+                    server.metrics.refuse_connection();
+                    connections.spawn(refuse(stream, self.protocol));
+                }
+            }
+        }
+        drop(self.socket);
+        graceful.shutdown().await;
+        connections.close();
+        connections.wait().await;
+    }
+
+    /// The next connection; `None` once draining.
+    async fn accept(&self, drain: &CancellationToken) -> Option<TcpStream> {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = drain.cancelled() => return None,
+                accepted = self.socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => return Some(stream),
+                Err(error) => {
+                    tracing::warn!(listener = self.name, %error, "accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+struct Server {
+    http: auto::Builder<TokioExecutor>,
+    service: TowerToHyperService<Router>,
+    silence: Duration,
+    abort: CancellationToken,
+    metrics: RequestMetrics,
+}
+
+impl Server {
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        watcher: Watcher,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let _counted = self.metrics.connect();
+        tokio::select! {
+            () = self.abort.cancelled() => {}
+            () = self.serve(stream, watcher) => {}
+        }
+        drop(permit);
+    }
+
+    async fn serve(&self, stream: TcpStream, watcher: Watcher) {
+        // Small answers must not wait for a full segment; where that can't be had, they are slower.
+        let _ = stream.set_nodelay(true);
+        // Before its first byte no protocol's own timeout runs.
+        if !matches!(timeout(self.silence, stream.peek(&mut [0])).await, Ok(Ok(1..))) {
+            return;
+        }
+        let connection = self.http.serve_connection(TokioIo::new(stream), self.service.clone());
+        if let Err(error) = watcher.watch(connection.into_owned()).await {
+            tracing::debug!(%error, "connection ended early");
+        }
+    }
+}
+
+fn http_builder(protocol: Protocol, limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_read_timeout);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_streams_per_connection)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_WITHIN);
+    match protocol {
+        Protocol::Http => builder,
+        Protocol::Grpc => builder.http2_only(),
+    }
+}
+
+/// Tells an HTTP client why; whoever speaks HTTP/2 only sees the connection close.
+async fn refuse(mut stream: TcpStream, protocol: Protocol) {
+    const BODY: &str = concat!(
+        r#"{"error":{"code":"overloaded","message":"too many connections; try again later","#,
+        r#""retryable":true,"outcome":"rejected"}}"#,
+    );
+    /// A client that doesn't read its answer is not waited for.
+    const WITHIN: Duration = Duration::from_secs(1);
+    if protocol == Protocol::Http {
+        let answer = format!(
+            "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\n\
+             retry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{BODY}",
+            BODY.len(),
+        );
+        let _ = timeout(WITHIN, stream.write_all(answer.as_bytes())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
