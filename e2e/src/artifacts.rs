@@ -31,7 +31,9 @@ const KINDS: [(&str, &str, &str); 11] = [
 
 /// Writes all evidence to `e2e/artifacts/<scenario>/`, in place of what an earlier run left.
 pub async fn write(namespace: &TestNamespace, scenario: &str) -> Result<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts").join(scenario);
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("artifacts")
+        .join(scenario);
     if directory.exists() {
         std::fs::remove_dir_all(&directory)
             .with_context(|| format!("remove old evidence {}", directory.display()))?;
@@ -42,7 +44,10 @@ pub async fn write(namespace: &TestNamespace, scenario: &str) -> Result<PathBuf>
         let text = objects(namespace, group, version, kind)
             .await
             .unwrap_or_else(|error| format!("# cannot be listed: {error:#}\n"));
-        write_file(&directory.join(format!("{}.yaml", kind.to_lowercase())), &text)?;
+        write_file(
+            &directory.join(format!("{}.yaml", kind.to_lowercase())),
+            &text,
+        )?;
     }
     write_file(&directory.join("events.txt"), &events(namespace).await?)?;
     for (pod, log) in logs(namespace).await? {
@@ -75,7 +80,10 @@ async fn objects(
 
 async fn events(namespace: &TestNamespace) -> Result<String> {
     let api: Api<Event> = namespace.api();
-    let list = api.list(&ListParams::default()).await.context("list events")?;
+    let list = api
+        .list(&ListParams::default())
+        .await
+        .context("list events")?;
     let mut lines: Vec<_> = list.items.iter().map(event_line).collect();
     lines.sort();
     Ok(lines.join("\n"))
@@ -84,9 +92,11 @@ async fn events(namespace: &TestNamespace) -> Result<String> {
 fn event_line(event: &Event) -> String {
     let object = &event.involved_object;
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let time = event.last_timestamp.as_ref().map(|time| time.0.to_string()).or_else(|| {
-        event.event_time.as_ref().map(|time| time.0.to_string())
-    });
+    let time = event
+        .last_timestamp
+        .as_ref()
+        .map(|time| time.0.to_string())
+        .or_else(|| event.event_time.as_ref().map(|time| time.0.to_string()));
     format!(
         "{} {} {}/{} {}: {} (×{})",
         or_dash(&time),
@@ -105,8 +115,15 @@ pub async fn logs(namespace: &TestNamespace) -> Result<Vec<(String, String)>> {
     let mut logs = Vec::new();
     for name in [namespace.name.as_str(), OPERATOR_NAMESPACE] {
         let api: Api<Pod> = Api::namespaced(namespace.client.clone(), name);
-        for pod in api.list(&ListParams::default()).await.context("list pods")?.items {
-            let Some(pod_name) = &pod.metadata.name else { continue };
+        for pod in api
+            .list(&ListParams::default())
+            .await
+            .context("list pods")?
+            .items
+        {
+            let Some(pod_name) = &pod.metadata.name else {
+                continue;
+            };
             for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
                 for previous in [false, true] {
                     let parameters = LogParams {

@@ -61,7 +61,9 @@ impl Lab {
 
     /// Brings the image of an OCI archive to every node.
     pub fn load_image(&self, archive: &Path) -> Result<()> {
-        let path = archive.to_str().context("an archive's path must be UTF-8")?;
+        let path = archive
+            .to_str()
+            .context("an archive's path must be UTF-8")?;
         match self {
             Self::Kind(kind) => kind.load_image(path),
             Self::Netns(lab) => lab.call(["load", path]),
@@ -119,7 +121,9 @@ impl Lab {
 
 /// Runs a command to its end; its output goes where ours goes.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("start {command:?}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("start {command:?}"))?;
     if !status.success() {
         bail!("{command:?} failed: {status}");
     }
@@ -128,9 +132,14 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command to its end and gives back what it printed.
 pub(crate) fn output_of(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("start {command:?}"))?;
+    let output = command
+        .output()
+        .with_context(|| format!("start {command:?}"))?;
     if !output.status.success() {
-        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{command:?} failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

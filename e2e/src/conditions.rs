@@ -29,7 +29,10 @@ where
     if let Ok(outcome) = timeout(deadline, await_condition(api.clone(), name, condition)).await {
         return outcome.with_context(|| format!("watch {name} for: {what}"));
     }
-    let last = api.get_opt(name).await.with_context(|| format!("get {name}"))?;
+    let last = api
+        .get_opt(name)
+        .await
+        .with_context(|| format!("get {name}"))?;
     bail!(
         "gave up after {deadline:?} waiting for: {what}. {name} is now:\n{}",
         last.map_or_else(|| "absent".to_owned(), |object| describe(&object))
@@ -85,11 +88,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn eventually_ends_at_its_deadline_with_the_last_error() {
-        let never = eventually("nothing", Duration::from_secs(3), async || -> anyhow::Result<()> {
-            bail!("still not")
-        });
+        let never = eventually(
+            "nothing",
+            Duration::from_secs(3),
+            async || -> anyhow::Result<()> { bail!("still not") },
+        );
         let error = format!("{:#}", never.await.unwrap_err());
-        assert!(error.contains("waiting for: nothing") && error.contains("still not"), "{error}");
+        assert!(
+            error.contains("waiting for: nothing") && error.contains("still not"),
+            "{error}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

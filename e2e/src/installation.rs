@@ -28,7 +28,14 @@ pub fn install(lab: &Lab, tag: &str) -> Result<()> {
         .command("helm")
         .args(["upgrade", "--install", RELEASE])
         .arg(root.join("charts/annulus"))
-        .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m"])
+        .args([
+            "--namespace",
+            OPERATOR_NAMESPACE,
+            "--create-namespace",
+            "--wait",
+            "--timeout",
+            "3m",
+        ])
         .args(values(tag)))
 }
 

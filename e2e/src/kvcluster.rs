@@ -6,7 +6,9 @@ use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams},
+    api::{
+        ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+    },
 };
 use serde_json::Value;
 
@@ -74,9 +76,18 @@ impl KvCluster {
     /// look at it.
     pub async fn create(namespace: &TestNamespace, yaml: &str) -> Result<Self> {
         let object: DynamicObject = serde_yaml::from_str(yaml).context("read the manifest")?;
-        let name = object.metadata.name.clone().context("the manifest has no name")?;
-        annulus_api(namespace, "KVCluster").create(&PostParams::default(), &object).await?;
-        Ok(Self { namespace: namespace.clone(), name })
+        let name = object
+            .metadata
+            .name
+            .clone()
+            .context("the manifest has no name")?;
+        annulus_api(namespace, "KVCluster")
+            .create(&PostParams::default(), &object)
+            .await?;
+        Ok(Self {
+            namespace: namespace.clone(),
+            name,
+        })
     }
 
     fn api(&self) -> Api<DynamicObject> {
@@ -90,25 +101,40 @@ impl KvCluster {
 
     /// Merges a change into the object, as `kubectl patch --type merge` does.
     pub async fn patch(&self, change: Value) -> Result<()> {
-        self.api().patch(&self.name, &PatchParams::default(), &Patch::Merge(change)).await?;
+        self.api()
+            .patch(&self.name, &PatchParams::default(), &Patch::Merge(change))
+            .await?;
         Ok(())
     }
 
     /// The whole status; null before the operator wrote one.
     pub async fn status(&self) -> Result<Value> {
-        let object = self.api().get(&self.name).await.context("get the cluster")?;
+        let object = self
+            .api()
+            .get(&self.name)
+            .await
+            .context("get the cluster")?;
         Ok(object.data.get("status").cloned().unwrap_or(Value::Null))
     }
 
     /// `status.ringEpoch`.
     pub async fn ring_epoch(&self) -> Result<u64> {
         let status = self.status().await?;
-        status["ringEpoch"].as_u64().with_context(|| format!("no ringEpoch in {status}"))
+        status["ringEpoch"]
+            .as_u64()
+            .with_context(|| format!("no ringEpoch in {status}"))
     }
 
     /// A condition; nothing while the operator has not written it.
     pub async fn condition(&self, type_: &str) -> Result<Option<ClusterCondition>> {
-        Ok(condition_in(&self.api().get(&self.name).await.context("get the cluster")?, type_))
+        Ok(condition_in(
+            &self
+                .api()
+                .get(&self.name)
+                .await
+                .context("get the cluster")?,
+            type_,
+        ))
     }
 
     /// Waits until a condition has a status (`True`, `False`) for the present generation.
@@ -133,7 +159,9 @@ impl KvCluster {
 
     /// Waits until the cluster is Ready.
     pub async fn await_ready(&self, deadline: Duration) -> Result<()> {
-        self.await_condition("Ready", "True", deadline).await.map(drop)
+        self.await_condition("Ready", "True", deadline)
+            .await
+            .map(drop)
     }
 
     /// The nodes' pods, found by the selector that the status publishes.
@@ -142,7 +170,10 @@ impl KvCluster {
         let selector = status["selector"].as_str().unwrap_or_default();
         ensure!(!selector.is_empty(), "the status has no selector: {status}");
         let api: Api<Pod> = self.namespace.api();
-        let mut pods = api.list(&ListParams::default().labels(selector)).await?.items;
+        let mut pods = api
+            .list(&ListParams::default().labels(selector))
+            .await?
+            .items;
         pods.sort_by(|left, right| left.metadata.name.cmp(&right.metadata.name));
         Ok(pods)
     }
@@ -165,14 +196,26 @@ impl KvCluster {
 fn endpoint_of(pod: &Pod) -> Option<Endpoint> {
     let status = pod.status.as_ref()?;
     let leaving = pod.metadata.deletion_timestamp.is_some();
-    let ip = status.pod_ip.as_ref().filter(|_| !leaving && is_ready(pod))?;
-    Some(Endpoint { pod: pod.metadata.name.clone()?, url: format!("http://{ip}:{HTTP_PORT}") })
+    let ip = status
+        .pod_ip
+        .as_ref()
+        .filter(|_| !leaving && is_ready(pod))?;
+    Some(Endpoint {
+        pod: pod.metadata.name.clone()?,
+        url: format!("http://{ip}:{HTTP_PORT}"),
+    })
 }
 
 /// Whether a pod passes its readiness probe.
 pub fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().any(|found| found.type_ == "Ready" && found.status == "True")
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|found| found.type_ == "Ready" && found.status == "True")
 }
 
 fn is_observed(object: &DynamicObject) -> bool {
@@ -181,7 +224,9 @@ fn is_observed(object: &DynamicObject) -> bool {
 
 fn condition_in(object: &DynamicObject, type_: &str) -> Option<ClusterCondition> {
     let conditions = object.data["status"]["conditions"].as_array()?;
-    let found = conditions.iter().find(|condition| condition["type"] == type_)?;
+    let found = conditions
+        .iter()
+        .find(|condition| condition["type"] == type_)?;
     let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
     Some(ClusterCondition {
         status: text("status"),
@@ -212,7 +257,10 @@ mod tests {
     fn a_condition_of_an_older_generation_does_not_count() {
         assert!(is_observed(&cluster(2, 2)));
         assert!(!is_observed(&cluster(3, 2)));
-        assert_eq!(condition_in(&cluster(2, 2), "Ready").unwrap().reason, "Serving");
+        assert_eq!(
+            condition_in(&cluster(2, 2), "Ready").unwrap().reason,
+            "Serving"
+        );
         assert_eq!(condition_in(&cluster(2, 2), "Degraded"), None);
     }
 

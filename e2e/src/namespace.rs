@@ -53,7 +53,9 @@ where
         "find the cluster; scenarios run inside one: cargo run -p annulus-e2e -- run COMMAND (see e2e/README.md)",
     )?;
     let namespace = create(client, scenario).await?;
-    let mut outcome = AssertUnwindSafe(body(namespace.clone())).catch_unwind().await;
+    let mut outcome = AssertUnwindSafe(body(namespace.clone()))
+        .catch_unwind()
+        .await;
     if let Ok(Ok(())) = outcome {
         outcome = Ok(refuse_error_lines(&namespace).await);
     }
@@ -85,7 +87,10 @@ async fn create(client: Client, scenario: &str) -> Result<TestNamespace> {
         .create(&PostParams::default(), &wanted)
         .await
         .context("create the scenario's namespace")?;
-    let name = created.metadata.name.context("the API server gave the namespace no name")?;
+    let name = created
+        .metadata
+        .name
+        .context("the API server gave the namespace no name")?;
     Ok(TestNamespace { client, name })
 }
 
@@ -95,7 +100,14 @@ async fn delete(namespace: &TestNamespace) -> Result<()> {
         .await
         .with_context(|| format!("delete namespace {}", namespace.name))?;
     let gone = |found: Option<&Namespace>| found.is_none();
-    await_object(&api, &namespace.name, "the namespace is gone", DELETION, gone).await?;
+    await_object(
+        &api,
+        &namespace.name,
+        "the namespace is gone",
+        DELETION,
+        gone,
+    )
+    .await?;
     Ok(())
 }
 
@@ -107,7 +119,10 @@ async fn refuse_error_lines(namespace: &TestNamespace) -> Result<()> {
         found.extend(errors.map(|line| format!("{pod}: {line}")));
     }
     if !found.is_empty() {
-        bail!("the scenario went well, but the logs have errors:\n{}", found.join("\n"));
+        bail!(
+            "the scenario went well, but the logs have errors:\n{}",
+            found.join("\n")
+        );
     }
     Ok(())
 }
@@ -124,8 +139,14 @@ mod tests {
 
     #[test]
     fn errors_are_found_by_their_level_and_not_by_their_words() {
-        assert!(is_error_line("2026-01-01T00:00:00Z ERROR annulus_node: engine is poisoned"));
-        assert!(is_error_line(r#"{"timestamp":"…","level":"ERROR","message":"x"}"#));
-        assert!(!is_error_line("2026-01-01T00:00:00Z  INFO annulus_node: peer said ERROR"));
+        assert!(is_error_line(
+            "2026-01-01T00:00:00Z ERROR annulus_node: engine is poisoned"
+        ));
+        assert!(is_error_line(
+            r#"{"timestamp":"…","level":"ERROR","message":"x"}"#
+        ));
+        assert!(!is_error_line(
+            "2026-01-01T00:00:00Z  INFO annulus_node: peer said ERROR"
+        ));
     }
 }

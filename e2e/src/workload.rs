@@ -81,8 +81,15 @@ impl HttpClient {
             return Ok(None);
         }
         let status = answer.status();
-        let body: Value = answer.json().await.with_context(|| format!("{status} without JSON"))?;
-        ensure!(status == StatusCode::OK, "{} answered {status}: {body}", node.pod);
+        let body: Value = answer
+            .json()
+            .await
+            .with_context(|| format!("{status} without JSON"))?;
+        ensure!(
+            status == StatusCode::OK,
+            "{} answered {status}: {body}",
+            node.pod
+        );
         Ok(Some(body["value"].clone()))
     }
 
@@ -90,13 +97,20 @@ impl HttpClient {
     pub async fn epoch(&self, node: &Endpoint) -> Result<u64> {
         let answer = self.request(node, "any").await?;
         let epoch = answer.headers().get("x-annulus-epoch");
-        let text = epoch.context("the answer has no x-annulus-epoch")?.to_str()?;
-        text.parse().with_context(|| format!("x-annulus-epoch is {text:?}"))
+        let text = epoch
+            .context("the answer has no x-annulus-epoch")?
+            .to_str()?;
+        text.parse()
+            .with_context(|| format!("x-annulus-epoch is {text:?}"))
     }
 
     async fn request(&self, node: &Endpoint, key: &str) -> Result<Response> {
         let url = format!("{}/v1/data/{key}", node.url);
-        self.0.get(url).send().await.with_context(|| format!("read {key} through {}", node.pod))
+        self.0
+            .get(url)
+            .send()
+            .await
+            .with_context(|| format!("read {key} through {}", node.pod))
     }
 }
 
@@ -109,7 +123,11 @@ async fn refused(node: &Endpoint, answer: Response) -> Attempt {
         retryable: error["retryable"] == true,
         message: format!("{} answered {status}: {body}", node.pod),
     };
-    if error["outcome"] == "rejected" { Attempt::Rejected(refusal) } else { Attempt::Unknown(refusal) }
+    if error["outcome"] == "rejected" {
+        Attempt::Rejected(refusal)
+    } else {
+        Attempt::Unknown(refusal)
+    }
 }
 
 fn unanswered(node: &Endpoint, error: &reqwest::Error) -> Attempt {
@@ -118,7 +136,11 @@ fn unanswered(node: &Endpoint, error: &reqwest::Error) -> Attempt {
         retryable: true,
         message: format!("{}: {error}", node.pod),
     };
-    if error.is_connect() { Attempt::Rejected(refusal) } else { Attempt::Unknown(refusal) }
+    if error.is_connect() {
+        Attempt::Rejected(refusal)
+    } else {
+        Attempt::Unknown(refusal)
+    }
 }
 
 /// The value that belongs to a key.
@@ -168,7 +190,11 @@ impl Workload {
         let mut writes = JoinSet::new();
         for number in 0..keys {
             pace.tick().await;
-            let permit = permits.clone().acquire_owned().await.context("permits are never closed")?;
+            let permit = permits
+                .clone()
+                .acquire_owned()
+                .await
+                .context("permits are never closed")?;
             let workload = self.clone();
             writes.spawn(async move {
                 workload.write_key(number).await;
@@ -190,7 +216,9 @@ impl Workload {
                 self.account.lock().await.given_up.push((key, last));
                 return;
             }
-            let Some(node) = self.node(number + attempt).await else { continue };
+            let Some(node) = self.node(number + attempt).await else {
+                continue;
+            };
             match self.http.put(&node, &key, &value_of(&key)).await {
                 Attempt::Acknowledged => {
                     self.account.lock().await.acknowledged.push(key);
@@ -232,7 +260,10 @@ impl Workload {
         let mut account = self.account.lock().await;
         *account.refusals.entry(refusal.code.clone()).or_default() += 1;
         if !refusal.retryable {
-            account.not_retryable.entry(refusal.code.clone()).or_insert(refusal);
+            account
+                .not_retryable
+                .entry(refusal.code.clone())
+                .or_insert(refusal);
         }
     }
 }
@@ -244,7 +275,11 @@ pub async fn read_back(nodes: &[Endpoint], keys: &[String]) -> Result<()> {
         let permits = Arc::new(Semaphore::new(CONCURRENT_REQUESTS));
         let mut reads = JoinSet::new();
         for key in keys {
-            let permit = permits.clone().acquire_owned().await.context("permits are never closed")?;
+            let permit = permits
+                .clone()
+                .acquire_owned()
+                .await
+                .context("permits are never closed")?;
             let (http, node, key) = (http.clone(), node.clone(), key.clone());
             reads.spawn(async move {
                 let found = http.get(&node, &key).await;
@@ -262,7 +297,12 @@ pub async fn read_back(nodes: &[Endpoint], keys: &[String]) -> Result<()> {
         }
         if !wrong.is_empty() {
             let first = wrong.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-            bail!("{} of {} acknowledged keys are lost through {}: {first}", wrong.len(), keys.len(), node.pod);
+            bail!(
+                "{} of {} acknowledged keys are lost through {}: {first}",
+                wrong.len(),
+                keys.len(),
+                node.pod
+            );
         }
     }
     Ok(())

@@ -13,7 +13,10 @@ const INVALID: u16 = 422;
 /// The code and message with which the API server refused something.
 fn refusal(outcome: Result<impl Sized>) -> Result<(u16, String)> {
     let error = outcome.err().context("the API server accepted it")?;
-    match error.downcast::<kube::Error>().context("not an answer of the API server")? {
+    match error
+        .downcast::<kube::Error>()
+        .context("not an answer of the API server")?
+    {
         kube::Error::Api(status) => Ok((status.code, status.message)),
         other => Err(other).context("no answer of the API server"),
     }
@@ -22,12 +25,18 @@ fn refusal(outcome: Result<impl Sized>) -> Result<(u16, String)> {
 /// Creates the standard cluster with one part replaced, and checks the refusal.
 async fn is_refused(namespace: &TestNamespace, from: &str, to: &str, says: &[&str]) -> Result<()> {
     let manifest = three_nodes("orders");
-    assert!(manifest.contains(from), "the standard manifest has no {from:?}");
+    assert!(
+        manifest.contains(from),
+        "the standard manifest has no {from:?}"
+    );
     let outcome = KvCluster::create(namespace, &manifest.replace(from, to)).await;
     let (code, message) = refusal(outcome).with_context(|| format!("create with {to:?}"))?;
     assert_eq!(code, INVALID, "{to}: {message}");
     for words in says {
-        assert!(message.contains(words), "{to}: the message should say {words:?}: {message}");
+        assert!(
+            message.contains(words),
+            "{to}: the message should say {words:?}: {message}"
+        );
     }
     Ok(())
 }
@@ -38,12 +47,36 @@ async fn impossible_manifests_are_refused_with_a_reason() -> Result<()> {
     with_namespace("bad-manifests", |namespace| async move {
         let partitions = ["spec.partitions", "power of two"];
         is_refused(&namespace, "partitions: 64", "partitions: 100", &partitions).await?;
-        is_refused(&namespace, "partitions: 64", "partitions: 0", &["spec.partitions"]).await?;
+        is_refused(
+            &namespace,
+            "partitions: 64",
+            "partitions: 0",
+            &["spec.partitions"],
+        )
+        .await?;
         let replication = ["replicationFactor"];
-        is_refused(&namespace, "replicationFactor: 3", "replicationFactor: 5", &replication).await?;
-        is_refused(&namespace, "replicationFactor: 3", "replicationFactor: 0", &replication).await?;
+        is_refused(
+            &namespace,
+            "replicationFactor: 3",
+            "replicationFactor: 5",
+            &replication,
+        )
+        .await?;
+        is_refused(
+            &namespace,
+            "replicationFactor: 3",
+            "replicationFactor: 0",
+            &replication,
+        )
+        .await?;
         let long = "o".repeat(80);
-        is_refused(&namespace, "name: orders", &format!("name: {long}"), &["name"]).await?;
+        is_refused(
+            &namespace,
+            "name: orders",
+            &format!("name: {long}"),
+            &["name"],
+        )
+        .await?;
         is_refused(&namespace, "size: 1Gi", "size: much", &["size"]).await?;
         is_refused(&namespace, "name: default", "name: Not_A_Name", &["pools"]).await
     })

@@ -73,16 +73,30 @@ async fn picture(namespace: &TestNamespace, cluster: &KvCluster) -> Result<Pictu
     let mut pods = BTreeMap::new();
     for pod in cluster.pods().await? {
         let containers = pod.status.and_then(|status| status.container_statuses);
-        let restarts = containers.iter().flatten().map(|container| container.restart_count).sum();
+        let restarts = containers
+            .iter()
+            .flatten()
+            .map(|container| container.restart_count)
+            .sum();
         let name = pod.metadata.name.context("a pod has no name")?;
-        pods.insert(name, (pod.metadata.uid.context("a pod has no uid")?, restarts));
+        pods.insert(
+            name,
+            (pod.metadata.uid.context("a pod has no uid")?, restarts),
+        );
     }
     let mut rings = BTreeMap::new();
-    for ring in annulus_api(namespace, "KVRing").list(&ListParams::default()).await? {
+    for ring in annulus_api(namespace, "KVRing")
+        .list(&ListParams::default())
+        .await?
+    {
         let name = ring.metadata.name.context("a ring has no name")?;
         rings.insert(name, ring.data["spec"].clone());
     }
-    Ok(Picture { pods, rings, epoch: cluster.ring_epoch().await? })
+    Ok(Picture {
+        pods,
+        rings,
+        epoch: cluster.ring_epoch().await?,
+    })
 }
 
 async fn every_node_serves_one_epoch(cluster: &KvCluster) -> Result<()> {
@@ -95,25 +109,46 @@ async fn every_node_serves_one_epoch(cluster: &KvCluster) -> Result<()> {
 }
 
 /// Lets the operator live for a random time, kills it without warning, and waits for the next.
-async fn kill_operator_within(client: &Client, longest: Duration, random: &mut StdRng) -> Result<()> {
+async fn kill_operator_within(
+    client: &Client,
+    longest: Duration,
+    random: &mut StdRng,
+) -> Result<()> {
     let life = longest.mul_f64(random.random());
     // The moment of the kill is the experiment, not a wait for something.
     tokio::time::sleep(life).await;
     let api: Api<Pod> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
-    let old: Vec<_> = operator_pods(&api).await?.iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
+    let old: Vec<_> = operator_pods(&api)
+        .await?
+        .iter()
+        .filter_map(|pod| pod.metadata.uid.clone())
+        .collect();
     for pod in operator_pods(&api).await? {
         let name = pod.metadata.name.context("a pod has no name")?;
-        api.delete(&name, &DeleteParams::default().grace_period(0)).await?;
+        api.delete(&name, &DeleteParams::default().grace_period(0))
+            .await?;
     }
     eventually("another operator is ready", RECOVERY, || async {
         let pods = operator_pods(&api).await?;
-        let is_new = |pod: &Pod| pod.metadata.uid.as_ref().is_some_and(|uid| !old.contains(uid));
-        ensure!(pods.iter().any(|pod| is_new(pod) && is_ready(pod)), "no new operator is ready");
+        let is_new = |pod: &Pod| {
+            pod.metadata
+                .uid
+                .as_ref()
+                .is_some_and(|uid| !old.contains(uid))
+        };
+        ensure!(
+            pods.iter().any(|pod| is_new(pod) && is_ready(pod)),
+            "no new operator is ready"
+        );
         Ok(())
     })
     .await
 }
 
 async fn operator_pods(api: &Api<Pod>) -> Result<Vec<Pod>> {
-    Ok(api.list(&ListParams::default()).await.context("list the operator's pods")?.items)
+    Ok(api
+        .list(&ListParams::default())
+        .await
+        .context("list the operator's pods")?
+        .items)
 }

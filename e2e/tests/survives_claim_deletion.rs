@@ -23,7 +23,10 @@ async fn data_stays_readable_when_a_node_loses_its_disk() -> Result<()> {
     with_namespace("survives-claim-deletion", |namespace| async move {
         let cluster = KvCluster::create(&namespace, &three_nodes("orders")).await?;
         cluster.await_ready(FOUNDING).await?;
-        let account = Workload::new(&cluster).await?.write(KEYS, KEYS_PER_SECOND).await?;
+        let account = Workload::new(&cluster)
+            .await?
+            .write(KEYS, KEYS_PER_SECOND)
+            .await?;
         assert_eq!(account.acknowledged.len(), KEYS);
         let epoch = cluster.ring_epoch().await?;
 
@@ -32,12 +35,20 @@ async fn data_stays_readable_when_a_node_loses_its_disk() -> Result<()> {
         delete_disk(&namespace, &victim.pod).await?;
 
         let degraded = cluster.await_condition("Degraded", "True", NOTICE).await?;
-        assert!(!degraded.reason.is_empty() && !degraded.message.is_empty(), "{degraded:?}");
-        eventually("all keys are readable through the survivors", NOTICE, || async {
-            read_back(survivors, &account.acknowledged).await
-        })
+        assert!(
+            !degraded.reason.is_empty() && !degraded.message.is_empty(),
+            "{degraded:?}"
+        );
+        eventually(
+            "all keys are readable through the survivors",
+            NOTICE,
+            || async { read_back(survivors, &account.acknowledged).await },
+        )
         .await?;
-        assert!(cluster.ring_epoch().await? >= epoch, "no second ring is founded");
+        assert!(
+            cluster.ring_epoch().await? >= epoch,
+            "no second ring is founded"
+        );
         Ok(())
     })
     .await
@@ -52,14 +63,15 @@ async fn delete_disk(namespace: &TestNamespace, pod: &str) -> Result<()> {
     ensure!(old.is_some(), "the claim has no uid");
     claims.delete(&claim, &DeleteParams::default()).await?;
     pods.delete(pod, &DeleteParams::default()).await?;
-    let replaced = |found: Option<&PersistentVolumeClaim>| {
-        found.is_none_or(|found| found.metadata.uid != old)
-    };
+    let replaced =
+        |found: Option<&PersistentVolumeClaim>| found.is_none_or(|found| found.metadata.uid != old);
     await_object(&claims, &claim, "the old claim is gone", NOTICE, replaced).await?;
     Ok(())
 }
 
 fn claim_of(pod: &Pod) -> Option<String> {
     let volumes = pod.spec.as_ref()?.volumes.as_ref()?;
-    volumes.iter().find_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.clone()))
+    volumes
+        .iter()
+        .find_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.clone()))
 }

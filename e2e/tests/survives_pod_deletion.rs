@@ -31,11 +31,23 @@ async fn acknowledged_writes_survive_the_deletion_of_pods() -> Result<()> {
         let writing = tokio::spawn(workload.write(KEYS, KEYS_PER_SECOND));
         delete_pods_in_turn(&namespace, &cluster).await?;
         let account = writing.await.context("the workload panicked")??;
-        eprintln!("{} acknowledged, refusals {:?}", account.acknowledged.len(), account.refusals);
+        eprintln!(
+            "{} acknowledged, refusals {:?}",
+            account.acknowledged.len(),
+            account.refusals
+        );
 
-        assert!(account.given_up.is_empty(), "never acknowledged: {:?}", account.given_up);
+        assert!(
+            account.given_up.is_empty(),
+            "never acknowledged: {:?}",
+            account.given_up
+        );
         assert_eq!(account.acknowledged.len(), KEYS);
-        assert!(account.not_retryable.is_empty(), "not retryable: {:?}", account.not_retryable);
+        assert!(
+            account.not_retryable.is_empty(),
+            "not retryable: {:?}",
+            account.not_retryable
+        );
 
         cluster.await_ready(RECOVERY).await?;
         read_back(&cluster.all_endpoints(3).await?, &account.acknowledged).await
@@ -54,7 +66,11 @@ async fn delete_pods_in_turn(namespace: &TestNamespace, cluster: &KvCluster) -> 
         pods.delete(&victim.pod, &DeleteParams::default()).await?;
         eventually("the deleted pod is back and ready", RECOVERY, || async {
             let new = pods.get(&victim.pod).await?;
-            ensure!(new.metadata.uid != old, "{} is still the old pod", victim.pod);
+            ensure!(
+                new.metadata.uid != old,
+                "{} is still the old pod",
+                victim.pod
+            );
             cluster.all_endpoints(3).await.map(drop)
         })
         .await?;

@@ -30,7 +30,9 @@ impl Kind {
             .map_err(|_| "there is no `kind` program".to_owned())?;
         output_of(Command::new("docker").arg("info"))
             .map_err(|_| "no Docker daemon answers `docker info`".to_owned())?;
-        Ok(Self { kubeconfig: std::env::temp_dir().join(format!("{NAME}-kubeconfig")) })
+        Ok(Self {
+            kubeconfig: std::env::temp_dir().join(format!("{NAME}-kubeconfig")),
+        })
     }
 
     pub(super) fn up(&self, nodes: u8) -> Result<()> {
@@ -43,14 +45,18 @@ impl Kind {
 
     fn create(&self, nodes: u8) -> Result<()> {
         let mut child = Command::new("kind")
-            .args(["create", "cluster", "--name", NAME, "--wait", "120s", "--config", "-"])
+            .args([
+                "create", "cluster", "--name", NAME, "--wait", "120s", "--config", "-",
+            ])
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .stdin(Stdio::piped())
             .spawn()
             .context("start kind")?;
         let mut input = child.stdin.take().context("kind has no standard input")?;
-        input.write_all(configuration(nodes).as_bytes()).context("hand kind its configuration")?;
+        input
+            .write_all(configuration(nodes).as_bytes())
+            .context("hand kind its configuration")?;
         drop(input);
         let status = child.wait().context("wait for kind")?;
         if !status.success() {
@@ -61,9 +67,12 @@ impl Kind {
 
     fn route_to_pods(&self) -> Result<()> {
         let template = r#"{range .items[*]}{.spec.podCIDR} {.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}"#;
-        let ranges = output_of(
-            self.command("kubectl").args(["get", "nodes", "-o", &format!("jsonpath={template}")]),
-        )?;
+        let ranges = output_of(self.command("kubectl").args([
+            "get",
+            "nodes",
+            "-o",
+            &format!("jsonpath={template}"),
+        ]))?;
         for line in ranges.lines() {
             let (range, node) = line.split_once(' ').context("a node without a pod range")?;
             run(Command::new("ip").args(["route", "replace", range, "via", node]))?;
@@ -72,16 +81,22 @@ impl Kind {
     }
 
     pub(super) fn load_image(&self, archive: &str) -> Result<()> {
-        run(self.command("kind").args(["load", "image-archive", archive, "--name", NAME]))
+        run(self
+            .command("kind")
+            .args(["load", "image-archive", archive, "--name", NAME]))
     }
 
     pub(super) fn down(&self) -> Result<()> {
-        run(self.command("kind").args(["delete", "cluster", "--name", NAME]))
+        run(self
+            .command("kind")
+            .args(["delete", "cluster", "--name", NAME]))
     }
 
     pub(super) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.env("KUBECONFIG", &self.kubeconfig).env("ANNULUS_LAB", "kind");
+        command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("ANNULUS_LAB", "kind");
         command
     }
 
@@ -98,9 +113,9 @@ impl Kind {
 fn drop_rules(action: &str, node: &str) -> Result<()> {
     for rule in [["PREROUTING", "-i"], ["POSTROUTING", "-o"]] {
         let [chain, direction] = rule;
-        run(Command::new("docker").args(["exec", node, "iptables", "-t", "mangle"]).args([
-            action, chain, direction, "eth0", "-j", "DROP",
-        ]))?;
+        run(Command::new("docker")
+            .args(["exec", node, "iptables", "-t", "mangle"])
+            .args([action, chain, direction, "eth0", "-j", "DROP"]))?;
     }
     Ok(())
 }
@@ -111,8 +126,11 @@ fn configuration(nodes: u8) -> String {
     );
     for node in 0..nodes {
         let zone = node % 3 + 1;
-        writeln!(text, "- role: worker\n  labels: {{topology.kubernetes.io/zone: z{zone}}}")
-            .expect("writing to a String cannot fail");
+        writeln!(
+            text,
+            "- role: worker\n  labels: {{topology.kubernetes.io/zone: z{zone}}}"
+        )
+        .expect("writing to a String cannot fail");
     }
     text
 }
