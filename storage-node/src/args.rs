@@ -80,7 +80,15 @@ mod tests {
         let file = dir.path().join("node.yaml");
         std::fs::write(&file, "{name: a, data_dir: /d, context_key_file: /k}").unwrap();
         let file = file.to_str().unwrap();
-        let args = ["annulus-node", "--config", file, "--name", "b", "--listen-http", "[::1]:7"];
+        let args = [
+            "annulus-node",
+            "--config",
+            file,
+            "--name",
+            "b",
+            "--listen-http",
+            "[::1]:7",
+        ];
         let config = Args::parse_from(args).into_config().unwrap();
         assert_eq!(config.name, "b");
         assert_eq!(config.data_dir.to_str(), Some("/d"));

@@ -1,7 +1,29 @@
-//! Annulus storage-node.
+//! The storage node of Annulus.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`config`], [`args`] | every setting; the command line |
+//! | `node`, [`shutdown`] | the composition root: start, drain; signals |
+//! | `server` | the edges: gRPC, HTTP, admin |
+//! | `coordinator` | carrying out a request with a quorum of owners |
+//! | `peer` | asking other nodes, and answering them |
+//! | `placement` | which node owns what, epoch by epoch, on this node's disk |
+//! | `replica` | applying versions to local storage |
+//! | [`storage`] | bytes that survive |
+//! | [`keyspace`] | rules of groups of keys |
+//! | [`telemetry`] | logs and metrics |
+//! | [`clock`], [`entropy`] | time and randomness, handed in |
+//!
+//! A request comes in at an edge of any node, is carried out by that node's coordinator, which
+//! asks the replicas of the key's owners, each over its own storage.
 #![forbid(unsafe_code)]
 
+pub mod args;
 pub mod clock;
+pub mod config;
 pub mod entropy;
 pub mod keyspace;
+pub mod shutdown;
 pub mod storage;
+pub mod telemetry;
+

@@ -9,9 +9,11 @@ const KEY_BYTES: usize = 32;
 impl Config {
     /// Reads `context_key_file`.
     pub(crate) fn read_context_key(&self) -> Result<ContextKey, ConfigError> {
-        let content = std::fs::read(&self.context_key_file).map_err(|source| {
-            ConfigError::Read { path: self.context_key_file.clone(), source }
-        })?;
+        let content =
+            std::fs::read(&self.context_key_file).map_err(|source| ConfigError::Read {
+                path: self.context_key_file.clone(),
+                source,
+            })?;
         let key = parse_key(&content).ok_or_else(|| {
             ConfigError::field(
                 "context_key_file",

@@ -9,8 +9,9 @@ use serde::de::{self, Deserializer, Visitor};
 /// Reads `500ms`, `2s`, `1m 30s`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = <String as serde::Deserialize>::deserialize(deserializer)?;
-    humantime::parse_duration(&text)
-        .map_err(|error| de::Error::custom(format!("{text:?} is no duration such as 500ms: {error}")))
+    humantime::parse_duration(&text).map_err(|error| {
+        de::Error::custom(format!("{text:?} is no duration such as 500ms: {error}"))
+    })
 }
 
 /// Reads a level's name or a number.

@@ -4,9 +4,7 @@ use annulus_proto::model::{Consistency, KeyspaceName, TimeToLive};
 use serde::Deserialize;
 
 use super::{Config, ConfigError, fields};
-use crate::keyspace::{
-    ConflictPolicy, DEFAULT_MAX_VALUE_BYTES, Durability, Keyspace, Keyspaces,
-};
+use crate::keyspace::{ConflictPolicy, DEFAULT_MAX_VALUE_BYTES, Durability, Keyspace, Keyspaces};
 
 /// The largest value that can be allowed: it must fit a few times into the node's memory and
 /// into one message between nodes.
@@ -76,7 +74,10 @@ impl Config {
         };
         let conflict = rules.conflict.unwrap_or(usual);
         if name == KeyspaceName::data() && conflict != ConflictPolicy::Lww {
-            return Err(ConfigError::field(path("conflict"), "must be lww: /v1/data shows no siblings"));
+            return Err(ConfigError::field(
+                path("conflict"),
+                "must be lww: /v1/data shows no siblings",
+            ));
         }
         Ok(Keyspace {
             conflict,

@@ -63,16 +63,28 @@ impl Limits {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         for (path, count) in [
             ("limits.max_connections", self.max_connections),
-            ("limits.max_concurrent_requests", self.max_concurrent_requests),
-            ("limits.max_batch_requests_in_flight", self.max_batch_requests_in_flight),
-            ("limits.max_streams_per_connection", self.max_streams_per_connection as usize),
+            (
+                "limits.max_concurrent_requests",
+                self.max_concurrent_requests,
+            ),
+            (
+                "limits.max_batch_requests_in_flight",
+                self.max_batch_requests_in_flight,
+            ),
+            (
+                "limits.max_streams_per_connection",
+                self.max_streams_per_connection as usize,
+            ),
         ] {
             if !(1..=1_000_000).contains(&count) {
                 return Err(ConfigError::field(path, "must be 1 to 1,000,000"));
             }
         }
         for (path, duration) in [
-            ("limits.default_request_timeout", self.default_request_timeout),
+            (
+                "limits.default_request_timeout",
+                self.default_request_timeout,
+            ),
             ("limits.max_request_timeout", self.max_request_timeout),
             ("limits.body_read_timeout", self.body_read_timeout),
             ("limits.header_read_timeout", self.header_read_timeout),
@@ -82,7 +94,10 @@ impl Limits {
             }
         }
         if self.max_request_timeout > LONGEST_DEADLINE {
-            return Err(ConfigError::field("limits.max_request_timeout", "must be 30s at most"));
+            return Err(ConfigError::field(
+                "limits.max_request_timeout",
+                "must be 30s at most",
+            ));
         }
         if self.default_request_timeout > self.max_request_timeout {
             return Err(ConfigError::field(

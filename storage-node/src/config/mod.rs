@@ -31,7 +31,7 @@ use serde::Deserialize;
 
 pub use keyspaces::KeyspaceRules;
 pub use limits::Limits;
-pub use storage::{Compaction, EngineKind, Storage};
+pub use storage::{EngineKind, Storage};
 
 /// The longest name of a node: a Kubernetes object's.
 const MAX_NAME_BYTES: usize = 253;
@@ -69,7 +69,10 @@ pub struct Config {
     #[serde(default)]
     pub log: Log,
     /// How long a stopping node finishes what it has begun. Default 20s.
-    #[serde(default = "default_drain_timeout", deserialize_with = "fields::duration")]
+    #[serde(
+        default = "default_drain_timeout",
+        deserialize_with = "fields::duration"
+    )]
     pub drain_timeout: Duration,
 }
 
@@ -90,7 +93,12 @@ pub struct Listen {
 impl Default for Listen {
     fn default() -> Self {
         let any = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-        Self { grpc: any(9600), http: any(9601), peer: any(9602), admin: any(9603) }
+        Self {
+            grpc: any(9600),
+            http: any(9601),
+            peer: any(9602),
+            admin: any(9603),
+        }
     }
 }
 
@@ -108,7 +116,10 @@ pub struct DefaultConsistency {
 
 impl Default for DefaultConsistency {
     fn default() -> Self {
-        Self { read: Consistency::Quorum, write: Consistency::Quorum }
+        Self {
+            read: Consistency::Quorum,
+            write: Consistency::Quorum,
+        }
     }
 }
 
@@ -124,7 +135,10 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
     }
 }
 
@@ -164,15 +178,20 @@ pub enum ConfigError {
 
 impl ConfigError {
     pub(crate) fn field(path: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Field { path: path.into(), reason: reason.into() }
+        Self::Field {
+            path: path.into(),
+            reason: reason.into(),
+        }
     }
 }
 
 impl Config {
     /// Reads a file. Not validated yet, for flags may still fill what it leaves out.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::parse(&text)
     }
 
@@ -191,9 +210,10 @@ impl Config {
                  give it in the file or as ANNULUS_NODE_NAME",
             ));
         }
-        for (path, value) in
-            [("data_dir", &self.data_dir), ("context_key_file", &self.context_key_file)]
-        {
+        for (path, value) in [
+            ("data_dir", &self.data_dir),
+            ("context_key_file", &self.context_key_file),
+        ] {
             if value.as_os_str().is_empty() {
                 return Err(ConfigError::field(path, "must be given"));
             }
@@ -206,7 +226,8 @@ impl Config {
 
 /// The name goes into headers, labels and Kubernetes objects.
 fn is_plain(name: &str) -> bool {
-    name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    name.bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 fn default_drain_timeout() -> Duration {

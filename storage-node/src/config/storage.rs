@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::storage::{Compaction, RocksOptions};
 
 /// How the node keeps its data.
 #[derive(Debug, Clone, Deserialize)]
@@ -16,9 +17,9 @@ pub struct Storage {
     pub memtable_bytes: usize,
     /// Size of RocksDB's block cache in bytes. Default 256 MiB.
     pub block_cache_bytes: usize,
-    /// Values from this size on are kept in blob files, in bytes; 0 keeps all in the tree.
-    /// Default 4 KiB.
-    pub blob_min_bytes: u64,
+    /// Values from this size on are kept in blob files, in bytes. Default: all are kept in the
+    /// tree.
+    pub blob_min_bytes: Option<u64>,
 }
 
 /// Where the data lives.
@@ -31,35 +32,42 @@ pub enum EngineKind {
     Memory,
 }
 
-/// How RocksDB arranges its files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compaction {
-    /// Levels: less space, faster reads.
-    Leveled,
-    /// Size-tiered: fewer writes.
-    Universal,
-}
-
 impl Default for Storage {
     fn default() -> Self {
+        let usual = RocksOptions::default();
         Self {
             engine: EngineKind::Rocksdb,
-            compaction: Compaction::Leveled,
-            memtable_bytes: 64 << 20,
-            block_cache_bytes: 256 << 20,
-            blob_min_bytes: 4 << 10,
+            compaction: usual.compaction,
+            memtable_bytes: usual.memtable_bytes,
+            block_cache_bytes: usual.block_cache_bytes,
+            blob_min_bytes: usual.blob_min_bytes,
         }
     }
 }
 
 impl Storage {
+    pub(crate) fn rocks_options(&self) -> RocksOptions {
+        RocksOptions {
+            compaction: self.compaction,
+            memtable_bytes: self.memtable_bytes,
+            block_cache_bytes: self.block_cache_bytes,
+            blob_min_bytes: self.blob_min_bytes,
+            ..RocksOptions::default()
+        }
+    }
+
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         if self.memtable_bytes < 1 << 20 {
-            return Err(ConfigError::field("storage.memtable_bytes", "must be 1 MiB or more"));
+            return Err(ConfigError::field(
+                "storage.memtable_bytes",
+                "must be 1 MiB or more",
+            ));
         }
         if self.block_cache_bytes < 1 << 20 {
-            return Err(ConfigError::field("storage.block_cache_bytes", "must be 1 MiB or more"));
+            return Err(ConfigError::field(
+                "storage.block_cache_bytes",
+                "must be 1 MiB or more",
+            ));
         }
         Ok(())
     }

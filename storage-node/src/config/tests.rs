@@ -9,7 +9,10 @@ const LEAST: &str = "{name: a, data_dir: /d, context_key_file: /k}";
 
 fn refusal(yaml: &str) -> String {
     let config = Config::parse(yaml);
-    config.and_then(|config| config.validate()).unwrap_err().to_string()
+    config
+        .and_then(|config| config.validate())
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -17,7 +20,10 @@ fn all_but_three_fields_have_defaults() {
     let config = Config::parse(LEAST).unwrap();
     config.validate().unwrap();
     assert_eq!(config.listen.admin.port(), 9603);
-    assert_eq!(config.limits.default_request_timeout, Duration::from_secs(2));
+    assert_eq!(
+        config.limits.default_request_timeout,
+        Duration::from_secs(2)
+    );
     assert_eq!(config.storage.engine, EngineKind::Rocksdb);
 }
 
@@ -31,7 +37,7 @@ context_key_file: /k
 listen: {grpc: "127.0.0.1:0", http: "[::1]:1"}
 consistency: {read: 1, write: ALL}
 limits: {max_connections: 5, default_request_timeout: 500ms}
-storage: {engine: memory, compaction: universal, blob_min_bytes: 0}
+storage: {engine: memory, compaction: universal, blob_min_bytes: 4096}
 keyspaces:
   data: {read: one}
   sessions: {conflict: lww, write: 2, default_ttl: 60, durability: async, max_value_bytes: 100}
@@ -42,7 +48,9 @@ drain_timeout: 1s
     .unwrap();
     config.validate().unwrap();
     let keyspaces = config.build_keyspaces().unwrap();
-    let sessions = keyspaces.get(&KeyspaceName::new("sessions").unwrap()).unwrap();
+    let sessions = keyspaces
+        .get(&KeyspaceName::new("sessions").unwrap())
+        .unwrap();
     assert_eq!(sessions.conflict, ConflictPolicy::Lww);
     assert_eq!(sessions.read, "1".parse::<Consistency>().unwrap());
     assert_eq!(sessions.write, "2".parse::<Consistency>().unwrap());
@@ -52,7 +60,10 @@ drain_timeout: 1s
     assert_eq!(kv.conflict, ConflictPolicy::Siblings);
     assert_eq!(kv.write, Consistency::All);
     let data = keyspaces.get(&KeyspaceName::data()).unwrap();
-    assert_eq!((data.conflict, data.read), (ConflictPolicy::Lww, Consistency::One));
+    assert_eq!(
+        (data.conflict, data.read),
+        (ConflictPolicy::Lww, Consistency::One)
+    );
 }
 
 #[test]
@@ -71,13 +82,28 @@ fn a_bad_field_is_named() {
     }
     for (field, named) in [
         ("limits: {max_connections: 0}", "limits.max_connections"),
-        ("limits: {max_request_timeout: 31s}", "limits.max_request_timeout"),
-        ("limits: {default_request_timeout: 31s}", "limits.default_request_timeout"),
+        (
+            "limits: {max_request_timeout: 31s}",
+            "limits.max_request_timeout",
+        ),
+        (
+            "limits: {default_request_timeout: 31s}",
+            "limits.default_request_timeout",
+        ),
         ("storage: {memtable_bytes: 1}", "storage.memtable_bytes"),
         ("keyspaces: {A: {}}", "keyspaces.A"),
-        ("keyspaces: {a: {default_ttl: -1}}", "keyspaces.a.default_ttl"),
-        ("keyspaces: {a: {max_value_bytes: 0}}", "keyspaces.a.max_value_bytes"),
-        ("keyspaces: {data: {conflict: siblings}}", "keyspaces.data.conflict"),
+        (
+            "keyspaces: {a: {default_ttl: -1}}",
+            "keyspaces.a.default_ttl",
+        ),
+        (
+            "keyspaces: {a: {max_value_bytes: 0}}",
+            "keyspaces.a.max_value_bytes",
+        ),
+        (
+            "keyspaces: {data: {conflict: siblings}}",
+            "keyspaces.data.conflict",
+        ),
     ] {
         let yaml = format!("{{name: a, data_dir: /d, context_key_file: /k, {field}}}");
         assert!(refusal(&yaml).contains(named), "{yaml}: {}", refusal(&yaml));

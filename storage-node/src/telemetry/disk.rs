@@ -33,17 +33,29 @@ pub(super) struct DiskCollector {
 
 impl DiskCollector {
     pub(super) fn new(data_dir: &Path) -> Self {
-        Self { data_dir: data_dir.to_owned() }
+        Self {
+            data_dir: data_dir.to_owned(),
+        }
     }
 }
 
 impl Collector for DiskCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         // A file system that can't be asked has no figure; an invented one would be worse.
-        let Ok(space) = disk_space(&self.data_dir) else { return Ok(()) };
+        let Ok(space) = disk_space(&self.data_dir) else {
+            return Ok(());
+        };
         for (name, help, bytes) in [
-            ("disk_free_bytes", "Free bytes of the data directory's file system", space.free_bytes),
-            ("disk_total_bytes", "Size of the data directory's file system", space.total_bytes),
+            (
+                "disk_free_bytes",
+                "Free bytes of the data directory's file system",
+                space.free_bytes,
+            ),
+            (
+                "disk_total_bytes",
+                "Size of the data directory's file system",
+                space.total_bytes,
+            ),
         ] {
             let gauge = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
             let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;

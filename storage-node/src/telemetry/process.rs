@@ -28,7 +28,11 @@ impl Collector for ProcessCollector {
             counter.encode(metric)?;
         }
         for (name, help, figure) in [
-            ("process_resident_memory_bytes", "Resident memory", resident_bytes()),
+            (
+                "process_resident_memory_bytes",
+                "Resident memory",
+                resident_bytes(),
+            ),
             ("process_open_fds", "Open file descriptors", open_files()),
         ] {
             let Some(figure) = figure else { continue };
@@ -42,7 +46,8 @@ impl Collector for ProcessCollector {
 
 fn cpu_seconds() -> Option<f64> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
-    let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    let microseconds =
+        usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Some(microseconds as f64 / 1e6)
 }
 

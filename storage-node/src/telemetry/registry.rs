@@ -47,7 +47,11 @@ impl Metrics {
         let ring = RingMetrics::register(&mut registry);
         registry.register_collector(Box::new(ProcessCollector));
         registry.register_collector(Box::new(DiskCollector::new(data_dir)));
-        Self { registry: Arc::new(registry), requests, ring }
+        Self {
+            registry: Arc::new(registry),
+            requests,
+            ring,
+        }
     }
 
     /// The OpenMetrics text of all metrics as they are now.

@@ -127,7 +127,9 @@ impl RequestMetrics {
             consistency: consistency.label(),
             outcome,
         };
-        self.duration.get_or_create(&labels).observe(took.as_secs_f64());
+        self.duration
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
     }
 
     /// A read showed this many siblings.

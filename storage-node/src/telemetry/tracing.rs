@@ -11,7 +11,9 @@ pub fn start_logging(log: &Log) -> Result<(), ConfigError> {
         .level
         .parse()
         .map_err(|error| ConfigError::field("log.level", format!("{:?}: {error}", log.level)))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // An error says that logging was started before.
     let _ = match log.format {
         LogFormat::Text => lines.try_init(),
