@@ -8,7 +8,7 @@
 //! | `coordinator` | carrying out a request with a quorum of owners |
 //! | `peer` | asking other nodes, and answering them |
 //! | `placement` | which node owns what, epoch by epoch, on this node's disk |
-//! | `replica` | applying versions to local storage |
+//! | [`replica`] | applying versions to local storage |
 //! | [`storage`] | bytes that survive |
 //! | [`keyspace`] | rules of groups of keys |
 //! | [`telemetry`] | logs and metrics |
@@ -23,6 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod entropy;
 pub mod keyspace;
+pub mod replica;
 pub mod shutdown;
 pub mod storage;
 pub mod telemetry;

@@ -1,0 +1,104 @@
+//! What one group commit has gathered: changes for the log, states for the operations that come
+//! after in the same batch, and who waits.
+//!
+//! `sync` and `async` keyspaces share a group but not a log write, so that the latter never wait
+//! for an fsync.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use annulus_causality::KeyState;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::error::ReplicaError;
+use super::operation::Merged;
+use super::vnode::Vnode;
+use crate::keyspace::Durability;
+use crate::storage::{Batch, Space};
+
+/// Who waits for the log.
+pub(super) enum Waiter {
+    /// A minted write, already handed out.
+    Minted(oneshot::Sender<Result<(), ReplicaError>>),
+    /// A merge, answered only now.
+    Merged {
+        reply: oneshot::Sender<Result<Merged, ReplicaError>>,
+        merged: Merged,
+        vnode: Arc<Vnode>,
+        epoch: annulus_ring::RingEpoch,
+    },
+}
+
+impl Waiter {
+    /// The log has it.
+    pub(super) fn held(self) {
+        // Whoever has stopped waiting is not told; what was written stays written.
+        match self {
+            Self::Minted(done) => {
+                let _ = done.send(Ok(()));
+            }
+            Self::Merged { reply, merged, vnode, epoch } => {
+                let _ = reply.send(vnode.check_fence(epoch, true).map(|()| merged));
+            }
+        }
+    }
+
+    /// Nobody knows whether the log has it.
+    pub(super) fn failed(self, error: ReplicaError) {
+        match self {
+            Self::Minted(done) => {
+                let _ = done.send(Err(error));
+            }
+            Self::Merged { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+}
+
+/// One log write and who waits for it.
+#[derive(Default)]
+pub(super) struct LogWrite {
+    pub(super) batch: Batch,
+    pub(super) waiters: Vec<Waiter>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct CommitBatch {
+    pub(super) synced: LogWrite,
+    pub(super) buffered: LogWrite,
+    states: HashMap<Bytes, Arc<KeyState>>,
+}
+
+impl CommitBatch {
+    /// What an earlier operation of this batch has left.
+    pub(super) fn state(&self, stored_key: &[u8]) -> Option<Arc<KeyState>> {
+        self.states.get(stored_key).cloned()
+    }
+
+    /// A key's new state.
+    pub(super) fn put(
+        &mut self,
+        durability: Durability,
+        stored_key: &Bytes,
+        state: Arc<KeyState>,
+        record: Bytes,
+    ) {
+        self.log(durability).batch.put(Space::Data, stored_key.clone(), record);
+        self.states.insert(stored_key.clone(), state);
+    }
+
+    /// Somebody waits for the log to hold what the batch has so far.
+    pub(super) fn wait(&mut self, durability: Durability, waiter: Waiter) {
+        self.log(durability).waiters.push(waiter);
+    }
+
+    fn log(&mut self, durability: Durability) -> &mut LogWrite {
+        match durability {
+            Durability::Sync => &mut self.synced,
+            Durability::Async => &mut self.buffered,
+        }
+    }
+}

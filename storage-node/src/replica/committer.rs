@@ -1,0 +1,306 @@
+//! One thread that writes some of the partitions: it takes what is queued, applies it in order,
+//! writes the log once for all, and tells everybody.
+//!
+//! While a group's fsync runs, the next group gathers in the queue; nobody waits for a group to
+//! fill. A minted write is handed out before the log is written, so that the other owners' fsyncs
+//! run at the same time; rule V5 makes that safe.
+
+use std::sync::Arc;
+
+use annulus_causality::{HlcClock, KeyState, Received};
+use tokio::sync::oneshot;
+
+use super::commit_batch::{CommitBatch, LogWrite, Waiter};
+use super::error::ReplicaError;
+use super::fatal::Fatal;
+use super::metrics::ReplicaMetrics;
+use super::operation::{Durable, Merge, Merged, Minted, Write};
+use super::record::{self, Record};
+use super::transition;
+use super::vnode::Vnode;
+use crate::clock::Clock;
+use crate::storage::bounded_queue::BoundedQueue;
+use crate::storage::high_water::HighWater;
+use crate::storage::{Engine, EngineError, Persistence, Space};
+
+/// How much one group commit may gather.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GroupLimit {
+    /// Most operations.
+    pub(super) operations: usize,
+    /// Most bytes; one operation that is larger forms its own group.
+    pub(super) bytes: usize,
+}
+
+/// One queued operation.
+pub(super) enum Operation {
+    Mint { write: Write, vnode: Arc<Vnode>, reply: oneshot::Sender<Result<Minted, ReplicaError>> },
+    Merge { merge: Merge, vnode: Arc<Vnode>, reply: oneshot::Sender<Result<Merged, ReplicaError>> },
+}
+
+/// What an operation costs beside its values.
+const OPERATION_BYTES: usize = 512;
+
+impl Operation {
+    /// What it weighs in the queue and in a group.
+    pub(super) fn bytes(&self) -> usize {
+        OPERATION_BYTES
+            + match self {
+                Self::Mint { write, .. } => write.content.as_ref().map_or(0, bytes::Bytes::len),
+                Self::Merge { merge, .. } => merge.state.value_bytes(),
+            }
+    }
+
+    fn refuse(self, error: ReplicaError) {
+        // Whoever has stopped waiting is not told.
+        match self {
+            Self::Mint { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
+            Self::Merge { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Mint { reply, .. } => reply.is_closed(),
+            Self::Merge { reply, .. } => reply.is_closed(),
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Committer {
+    pub(super) queue: Arc<BoundedQueue<Operation>>,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) high_water: Option<Arc<HighWater>>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) hlc: HlcClock,
+    pub(super) limit: GroupLimit,
+    pub(super) metrics: ReplicaMetrics,
+    pub(super) fatal: Fatal,
+}
+
+/// Stops the node when the thread panics: its keys would have no writer any more.
+struct PanicGuard(Fatal);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.raise("a committer thread panicked");
+        }
+    }
+}
+
+impl Committer {
+    /// Works until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        let _guard = PanicGuard(self.fatal.clone());
+        while let Some(first) = self.queue.pop() {
+            let group = self.gather(first);
+            self.metrics.group_operations.observe(group.len() as f64);
+            let mut batch = CommitBatch::default();
+            for operation in group {
+                self.apply(operation, &mut batch);
+            }
+            self.commit(batch);
+        }
+    }
+
+    fn gather(&self, first: Operation) -> Vec<Operation> {
+        let mut bytes = first.bytes();
+        let mut group = vec![first];
+        let room = std::cell::Cell::new(self.limit.operations.saturating_sub(1));
+        let more = |next: &Operation| {
+            bytes = bytes.saturating_add(next.bytes());
+            bytes <= self.limit.bytes && room.get() > 0
+        };
+        self.queue.pop_while(more, |operation| {
+            room.set(room.get() - 1);
+            group.push(operation);
+        });
+        group
+    }
+
+    fn apply(&mut self, operation: Operation, batch: &mut CommitBatch) {
+        if operation.is_abandoned() {
+            return;
+        }
+        if self.fatal.is_raised() {
+            return operation.refuse(ReplicaError::Stopped { applied: false });
+        }
+        match operation {
+            Operation::Mint { write, vnode, reply } => {
+                let durability = write.address.keyspace().durability;
+                let (done, waits) = oneshot::channel();
+                let minted = self.mint(&write, &vnode, waits, batch);
+                if minted.is_ok() {
+                    batch.wait(durability, Waiter::Minted(done));
+                }
+                let _ = reply.send(minted);
+            }
+            Operation::Merge { merge, vnode, reply } => match self.merge(&merge, &vnode, batch) {
+                Ok(merged) => {
+                    let waiter = Waiter::Merged { reply, merged, vnode, epoch: merge.fence };
+                    batch.wait(merge.address.keyspace().durability, waiter);
+                }
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                }
+            },
+        }
+    }
+
+    fn mint(
+        &mut self,
+        write: &Write,
+        vnode: &Arc<Vnode>,
+        waits: oneshot::Receiver<Result<(), ReplicaError>>,
+        batch: &mut CommitBatch,
+    ) -> Result<Minted, ReplicaError> {
+        self.admit(write.deadline, vnode, write.fence)?;
+        let (address, now_ms) = (&write.address, self.clock.wall_ms());
+        let local = self.local_state(address, batch)?;
+        let hlc = &mut self.hlc;
+        let transition = leased(&self.fatal, self.engine.as_ref(), vnode, |clock| {
+            transition::mint(clock, hlc, now_ms, local.as_deref(), write)
+        })??;
+        let state = Arc::new(transition.state);
+        let record = Record::of(address.stored(), &state);
+        if !transition.replayed {
+            let durability = address.keyspace().durability;
+            batch.put(durability, address.stored(), state.clone(), record.bytes().clone());
+        }
+        Ok(Minted {
+            state,
+            encoded: record.state(),
+            clock: transition.clock,
+            version: transition.version,
+            existed: transition.existed,
+            replayed: transition.replayed,
+            durable: Durable { done: waits, vnode: vnode.clone(), epoch: write.fence },
+        })
+    }
+
+    fn merge(
+        &mut self,
+        merge: &Merge,
+        vnode: &Arc<Vnode>,
+        batch: &mut CommitBatch,
+    ) -> Result<Merged, ReplicaError> {
+        self.admit(merge.deadline, vnode, merge.fence)?;
+        let (address, now_ms) = (&merge.address, self.clock.wall_ms());
+        let local = self.local_state(address, batch)?;
+        let hlc = &mut self.hlc;
+        let Received { state, changed, amnesia } =
+            leased(&self.fatal, self.engine.as_ref(), vnode, |clock| {
+                transition::receive(clock, hlc, now_ms, local.as_deref(), merge)
+            })??;
+        if amnesia {
+            self.metrics.forgotten_events.inc();
+            tracing::warn!(partition = %address.partition(), "vnode had forgotten its own events");
+        }
+        let differs = !state.same_as(&merge.state);
+        if changed {
+            let state = Arc::new(state);
+            let record = Record::of(address.stored(), &state);
+            let durability = address.keyspace().durability;
+            batch.put(durability, address.stored(), state, record.bytes().clone());
+        }
+        Ok(Merged { changed, differs })
+    }
+
+    fn admit(
+        &self,
+        deadline: tokio::time::Instant,
+        vnode: &Vnode,
+        epoch: annulus_ring::RingEpoch,
+    ) -> Result<(), ReplicaError> {
+        if self.clock.now() >= deadline {
+            return Err(ReplicaError::DeadlinePassed);
+        }
+        vnode.check_fence(epoch, false)
+    }
+
+    fn local_state(
+        &self,
+        address: &super::KeyAddress,
+        batch: &CommitBatch,
+    ) -> Result<Option<Arc<KeyState>>, ReplicaError> {
+        let stored = address.stored();
+        if let Some(state) = batch.state(stored) {
+            return Ok(Some(state));
+        }
+        let read = self.engine.get(Space::Data, stored);
+        let state = decode_read(address, read, &self.metrics)?;
+        Ok(state.map(Arc::new))
+    }
+
+    fn commit(&self, batch: CommitBatch) {
+        // What asks for no fsync goes first, so that it does not wait for one.
+        self.write_log(batch.buffered, Persistence::Buffered);
+        self.write_log(batch.synced, Persistence::Synced);
+    }
+
+    fn write_log(&self, log: LogWrite, persistence: Persistence) {
+        if let Err(error) = self.try_write_log(&log, persistence) {
+            self.fatal.raise(&error.to_string());
+            let failed = |waiter: Waiter| waiter.failed(ReplicaError::LogFailed(error.clone()));
+            return log.waiters.into_iter().for_each(failed);
+        }
+        log.waiters.into_iter().for_each(Waiter::held);
+    }
+
+    fn try_write_log(&self, log: &LogWrite, persistence: Persistence) -> Result<(), EngineError> {
+        if log.batch.is_empty() {
+            return Ok(());
+        }
+        self.metrics.log_bytes.inc_by(log.batch.bytes() as u64);
+        let (before, begun) = (self.engine.sequence(), self.clock.now());
+        self.engine.write(&log.batch, persistence)?;
+        if persistence == Persistence::Synced {
+            let took = self.clock.now().saturating_duration_since(begun);
+            self.metrics.log_sync_seconds.observe(took.as_secs_f64());
+            if let Some(high_water) = &self.high_water {
+                // At least that far: others' changes may lie between.
+                high_water.reached(before + log.batch.changes().len() as u64);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Uses a vnode's clock. A lease that could not be written is a failed log write like any other.
+fn leased<T>(
+    fatal: &Fatal,
+    engine: &dyn Engine,
+    vnode: &Vnode,
+    work: impl FnOnce(&mut annulus_causality::VnodeClock) -> T,
+) -> Result<T, ReplicaError> {
+    vnode.with_clock(engine, work).map_err(|error| {
+        fatal.raise(&error.to_string());
+        ReplicaError::Stopped { applied: false }
+    })
+}
+
+/// What the engine returned for a key, as a state. Damage is counted and reported here.
+pub(super) fn decode_read(
+    address: &super::KeyAddress,
+    read: Result<Option<bytes::Bytes>, EngineError>,
+    metrics: &ReplicaMetrics,
+) -> Result<Option<KeyState>, ReplicaError> {
+    let partition = address.partition();
+    let state = match read {
+        Ok(None) => return Ok(None),
+        Ok(Some(bytes)) => record::decode(address.stored(), &bytes),
+        Err(EngineError::Corruption { detail, .. }) => Err(detail),
+        Err(error) => return Err(error.into()),
+    };
+    state.map(Some).map_err(|detail| {
+        metrics.corrupt_records.inc();
+        tracing::error!(%partition, detail, "a stored record is damaged");
+        ReplicaError::Corrupt { partition, detail }
+    })
+}

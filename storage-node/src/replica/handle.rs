@@ -1,0 +1,323 @@
+//! How everybody else asks the replica: start, operations, stop.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use annulus_causality::{HlcClock, KeyState};
+use annulus_ring::{PartitionId, RingEpoch};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::sync::oneshot;
+
+use super::address::KeyAddress;
+use super::committer::{Committer, GroupLimit, Operation, decode_read};
+use super::error::ReplicaError;
+use super::fatal::Fatal;
+use super::metrics::ReplicaMetrics;
+use super::operation::{DigestPage, KeyDigest, Merge, Merged, Minted, VnodeStatus, Write};
+use super::record;
+use super::vnode::Vnodes;
+use crate::clock::Clock;
+use crate::entropy::Randomness;
+use crate::storage::bounded_queue::{BoundedQueue, NotQueued, QueueLimit};
+use crate::storage::high_water::HighWater;
+use crate::storage::io_pool::{IoPool, IoPoolError, IoPoolOptions};
+use crate::storage::{
+    Engine, EngineError, EngineEstimates, Entry, InMemory, ScanLimit, Space, Store, key_encoding,
+    recovery,
+};
+
+/// One page of digests reads at most this much.
+const DIGEST_PAGE: ScanLimit = ScanLimit { entries: 1000, bytes: 8 * 1024 * 1024 };
+
+/// How large the replica's parts are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplicaOptions {
+    /// Threads that write; each has its share of the partitions.
+    pub committers: usize,
+    /// Operations that may wait for one committer.
+    pub queue_operations: usize,
+    /// Bytes of operations that may wait for one committer.
+    pub queue_bytes: usize,
+    /// Operations that one group commit takes at most.
+    pub group_operations: usize,
+    /// Bytes that one group commit takes at most (a larger operation goes alone).
+    pub group_bytes: usize,
+    /// Threads for reads that need the disk.
+    pub io: IoPoolOptions,
+}
+
+impl Default for ReplicaOptions {
+    fn default() -> Self {
+        Self {
+            committers: 2,
+            queue_operations: 8192,
+            queue_bytes: 64 * 1024 * 1024,
+            group_operations: 1024,
+            group_bytes: 256 * 1024,
+            io: IoPoolOptions::default(),
+        }
+    }
+}
+
+/// This node's copies. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Replica {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Arc<dyn Engine>,
+    queues: Vec<Arc<BoundedQueue<Operation>>>,
+    committers: Mutex<Vec<JoinHandle<()>>>,
+    high_water: Mutex<Option<Arc<HighWater>>>,
+    io: IoPool,
+    vnodes: Vnodes,
+    randomness: Arc<dyn Randomness>,
+    metrics: ReplicaMetrics,
+    fatal: Fatal,
+    generation: u64,
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let generation = self.shared.generation;
+        f.debug_struct("Replica").field("generation", &generation).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Without a stop this is an unclean end: the next start sees it.
+        self.queues.iter().for_each(|queue| queue.close());
+    }
+}
+
+impl Replica {
+    /// Starts over an open store; owns nothing until [`Replica::own`]. Blocks for a log write.
+    pub fn start(
+        options: &ReplicaOptions,
+        store: Store,
+        clock: &Arc<dyn Clock>,
+        randomness: Arc<dyn Randomness>,
+        registry: &mut Registry,
+    ) -> Result<Self, EngineError> {
+        let Store { engine, recovered, high_water } = store;
+        let thread_failed = |error: std::io::Error| EngineError::Io {
+            operation: "start a storage thread",
+            detail: error.to_string(),
+        };
+        let vnodes = Vnodes::load(engine.as_ref(), recovered.clean)?;
+        let metrics = ReplicaMetrics::register(registry, engine.clone());
+        let limit = QueueLimit { items: options.queue_operations, bytes: options.queue_bytes };
+        let count = options.committers.max(1);
+        let mut shared = Shared {
+            queues: (0..count).map(|_| Arc::new(BoundedQueue::new(limit))).collect(),
+            committers: Mutex::default(),
+            high_water: Mutex::new(high_water.map(Arc::new)),
+            io: IoPool::start(options.io).map_err(thread_failed)?,
+            engine,
+            vnodes,
+            randomness,
+            metrics,
+            fatal: Fatal::default(),
+            generation: recovered.generation,
+        };
+        for number in 0..count {
+            let committer = shared.committer(number, options, clock);
+            let thread = std::thread::Builder::new().name(format!("commit-{number}"));
+            let thread = thread.spawn(move || committer.run()).map_err(thread_failed)?;
+            shared.committers.get_mut().push(thread);
+        }
+        tracing::info!(generation = recovered.generation, clean = recovered.clean, "replica started");
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Makes this node the owner of exactly these partitions from `epoch` on, and fences off
+    /// older epochs. The records of new vnodes are on disk when this returns.
+    pub async fn own(
+        &self,
+        partitions: Vec<PartitionId>,
+        epoch: RingEpoch,
+    ) -> Result<(), ReplicaError> {
+        let shared = self.shared.clone();
+        let owned = self.on_disk(move || {
+            let (engine, randomness) = (shared.engine.as_ref(), shared.randomness.as_ref());
+            let owned = shared.vnodes.own(engine, randomness, &partitions, epoch);
+            owned.inspect_err(|error| shared.fatal.raise(&error.to_string()))
+        });
+        Ok(owned.await??)
+    }
+
+    /// Gives a client's write its dot and applies it. The answer comes before it is durable:
+    /// send the state to the other owners, then wait for [`Minted::durable`].
+    ///
+    /// Dropping the future before the operation's turn takes it back; later it is applied.
+    pub async fn mint(&self, write: Write) -> Result<Minted, ReplicaError> {
+        let partition = write.address.partition();
+        let minted = async {
+            let vnode = self.shared.vnodes.get(partition)?;
+            vnode.check_fence(write.fence, false)?;
+            let (reply, answer) = oneshot::channel();
+            self.shared.enqueue(partition, Operation::Mint { write, vnode, reply })?;
+            answer.await.unwrap_or(Err(ReplicaError::Stopped { applied: true }))
+        };
+        let minted = minted.await;
+        self.shared.metrics.count("mint", &minted);
+        minted
+    }
+
+    /// Merges what another replica knows. Answered when it is as durable as the keyspace asks.
+    pub async fn merge(&self, merge: Merge) -> Result<Merged, ReplicaError> {
+        let partition = merge.address.partition();
+        let merged = async {
+            let vnode = self.shared.vnodes.get(partition)?;
+            vnode.check_fence(merge.fence, false)?;
+            let (reply, answer) = oneshot::channel();
+            self.shared.enqueue(partition, Operation::Merge { merge, vnode, reply })?;
+            answer.await.unwrap_or(Err(ReplicaError::Stopped { applied: true }))
+        };
+        let merged = merged.await;
+        self.shared.metrics.count("merge", &merged);
+        merged
+    }
+
+    /// A key's state; `None` if this vnode has never heard of the key.
+    pub async fn read(&self, address: &KeyAddress) -> Result<Option<KeyState>, ReplicaError> {
+        let state = self.load(address).await;
+        self.shared.metrics.count("read", &state);
+        state
+    }
+
+    /// The digest of a key's state; `None` if this vnode has never heard of the key.
+    pub async fn digest(&self, address: &KeyAddress) -> Result<Option<u64>, ReplicaError> {
+        let state = self.load(address).await;
+        self.shared.metrics.count("digest", &state);
+        Ok(state?.map(|state| state.digest()))
+    }
+
+    /// The digests of a vnode's keys, part by part: begin with `None`, go on with
+    /// [`DigestPage::next`].
+    pub async fn digests(
+        &self,
+        partition: PartitionId,
+        after: Option<Bytes>,
+    ) -> Result<DigestPage, ReplicaError> {
+        self.shared.vnodes.get(partition)?;
+        let range = key_encoding::partition_range(partition);
+        let range = after.map_or(range.clone(), |after| range.after(&after));
+        let engine = self.shared.engine.clone();
+        let found = self.on_disk(move || engine.scan(Space::Data, &range, DIGEST_PAGE)).await??;
+        let digests = found.iter().map(|entry| key_digest(partition, entry));
+        let digests = digests.collect::<Result<_, _>>()?;
+        Ok(DigestPage { digests, next: found.last().map(|entry| entry.key.clone()) })
+    }
+
+    /// The vnodes that this node owns, by partition.
+    pub fn vnodes(&self) -> Vec<VnodeStatus> {
+        self.shared.vnodes.statuses()
+    }
+
+    /// The engine's figures.
+    pub fn estimates(&self) -> EngineEstimates {
+        self.shared.engine.estimates()
+    }
+
+    /// How often the data was opened: the restart count.
+    pub fn generation(&self) -> u64 {
+        self.shared.generation
+    }
+
+    /// Resolves, with the reason, when the disk can't be trusted any more: the process must then
+    /// exit at once with an error.
+    pub async fn fatal(&self) -> String {
+        self.shared.fatal.wait().await
+    }
+
+    /// Stops cleanly: applies what is queued, writes everything out, and records a clean end.
+    /// Everything that is asked afterwards is refused.
+    pub async fn stop(&self) -> Result<(), ReplicaError> {
+        let shared = self.shared.clone();
+        let stopped = tokio::task::spawn_blocking(move || shared.stop()).await;
+        stopped.unwrap_or(Err(ReplicaError::Stopped { applied: true }))
+    }
+
+    async fn load(&self, address: &KeyAddress) -> Result<Option<KeyState>, ReplicaError> {
+        self.shared.vnodes.get(address.partition())?;
+        let engine = &self.shared.engine;
+        let read = match engine.get_in_memory(Space::Data, address.stored()) {
+            Ok(InMemory::Known(found)) => Ok(found),
+            Ok(InMemory::NeedsDisk) => {
+                self.shared.metrics.disk_reads.inc();
+                let (engine, stored) = (engine.clone(), address.stored().clone());
+                self.on_disk(move || engine.get(Space::Data, &stored)).await?
+            }
+            Err(error) => Err(error),
+        };
+        decode_read(address, read, &self.shared.metrics)
+    }
+
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ReplicaError> {
+        self.shared.io.run(work).await.map_err(|error| match error {
+            IoPoolError::Full => ReplicaError::Overloaded { what: "reads" },
+            IoPoolError::Stopped => ReplicaError::Stopped { applied: false },
+        })
+    }
+}
+
+impl Shared {
+    fn committer(&self, number: usize, options: &ReplicaOptions, clock: &Arc<dyn Clock>) -> Committer {
+        Committer {
+            queue: self.queues[number].clone(),
+            engine: self.engine.clone(),
+            high_water: self.high_water.lock().clone(),
+            clock: clock.clone(),
+            hlc: HlcClock::new(),
+            limit: GroupLimit { operations: options.group_operations, bytes: options.group_bytes },
+            metrics: self.metrics.clone(),
+            fatal: self.fatal.clone(),
+        }
+    }
+
+    fn enqueue(&self, partition: PartitionId, operation: Operation) -> Result<(), ReplicaError> {
+        let queue = &self.queues[usize::from(partition.0) % self.queues.len()];
+        let bytes = operation.bytes();
+        let pushed = queue.try_push(operation, bytes);
+        self.metrics.queued_operations.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
+        pushed.map_err(|not_queued| match not_queued {
+            NotQueued::Full(_) => ReplicaError::Overloaded { what: "writes" },
+            NotQueued::Closed(_) => ReplicaError::Stopped { applied: false },
+        })
+    }
+
+    fn stop(&self) -> Result<(), ReplicaError> {
+        self.queues.iter().for_each(|queue| queue.close());
+        for thread in self.committers.lock().drain(..) {
+            if thread.join().is_err() {
+                return Err(ReplicaError::Stopped { applied: true });
+            }
+        }
+        self.io.stop();
+        if self.fatal.is_raised() {
+            return Err(ReplicaError::Stopped { applied: true });
+        }
+        // The last mark is written before the clean end is.
+        drop(self.high_water.lock().take());
+        self.engine.flush()?;
+        recovery::end(self.engine.as_ref(), self.generation, self.vnodes.last_words())?;
+        Ok(())
+    }
+}
+
+fn key_digest(partition: PartitionId, entry: &Entry) -> Result<KeyDigest, ReplicaError> {
+    let corrupt = |detail| ReplicaError::Corrupt { partition, detail };
+    let key = key_encoding::decode(&entry.key);
+    let key = key.ok_or_else(|| corrupt(format!("{:?} is no key", entry.key)))?;
+    let state = record::decode(&entry.key, &entry.value).map_err(corrupt)?;
+    Ok(KeyDigest { keyspace: key.keyspace, key: key.key, digest: state.digest() })
+}

@@ -1,0 +1,47 @@
+//! The replica: this node's copy of the keys that it owns.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`address`] | where a key lies: keyspace, partition, token, stored form |
+//! | [`operation`] | what can be asked, and the answers |
+//! | [`handle`] | [`Replica`]: how everybody else asks; start and stop |
+//! | [`transition`] | pure: what a write or a merge makes of a key's state |
+//! | [`committer`], [`commit_batch`] | one thread writes a partition: group commit and its overlay |
+//! | [`vnode`] | the vnodes: identity, supply of key epochs, the fence |
+//! | [`record`] | a key's state on disk, under a checksum |
+//! | [`version`] | the number that `lww` keyspaces show as the version |
+//! | [`fatal`] | the end of a node that can't trust its disk any more |
+//! | [`error`], [`metrics`] | what failed; figures |
+//!
+//! Invariants:
+//! - each key has one writer, its partition's committer thread, which hands every operation the
+//!   state that the one before it left, on disk yet or not;
+//! - an answer "durable" is given after the fsync that covers it, or, in `async` keyspaces, after
+//!   the log has it; after a failed log write nothing is answered any more ([`fatal`]);
+//! - an operation is fenced before and after it is applied: the vnode is owned and the operation's
+//!   epoch is not below the vnode's;
+//! - what cannot be read back intact is an error, never an absent key.
+//!
+//! Leaves to others: quorums, other nodes (`coordinator`), which node owns what (`placement`).
+
+mod address;
+mod commit_batch;
+mod committer;
+mod error;
+mod fatal;
+mod handle;
+mod metrics;
+mod operation;
+mod record;
+mod transition;
+mod version;
+mod vnode;
+
+#[cfg(test)]
+mod tests;
+
+pub use address::KeyAddress;
+pub use error::ReplicaError;
+pub use handle::{Replica, ReplicaOptions};
+pub use operation::{DigestPage, Durable, KeyDigest, Merge, Merged, Minted, VnodeStatus, Write};
+pub use version::{version_at, version_of};

@@ -1,0 +1,1 @@
+//! The replica under test: over the memory engine, and over engines that fail.

@@ -1,0 +1,212 @@
+//! The vnodes of this node: the identity of each copy of a partition, its supply of key epochs,
+//! and its fence.
+//!
+//! Invariants: a vnode's record is on disk before the vnode is used, and so is every lease of key
+//! epochs (rule V2); the fence never falls while the node runs.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use annulus_causality::{VnodeClock, VnodeId, VnodeRecord};
+use annulus_ring::{PartitionId, RingEpoch};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use super::error::ReplicaError;
+use super::operation::VnodeStatus;
+use crate::entropy::Randomness;
+use crate::storage::{Batch, Engine, EngineError, KeyRange, Persistence, ScanLimit, Space};
+
+const KEY_PREFIX: &[u8] = b"vnode/";
+
+/// The fence of a vnode whose partition this node does not own: no epoch passes.
+const NOT_OWNED: u64 = u64::MAX;
+
+/// There are at most 16,384 partitions, so one scan sees all records.
+const ALL_RECORDS: ScanLimit = ScanLimit { entries: 1 << 16, bytes: usize::MAX };
+
+/// One vnode.
+pub(super) struct Vnode {
+    partition: PartitionId,
+    fence: AtomicU64,
+    /// Used by the partition's committer only, except for a look at it.
+    clock: Mutex<VnodeClock>,
+}
+
+impl fmt::Debug for Vnode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vnode").field("partition", &self.partition).finish_non_exhaustive()
+    }
+}
+
+impl Vnode {
+    fn new(partition: PartitionId, clock: VnodeClock) -> Arc<Self> {
+        let fence = AtomicU64::new(NOT_OWNED);
+        Arc::new(Self { partition, fence, clock: Mutex::new(clock) })
+    }
+
+    /// Whether an operation of that epoch may be served.
+    pub(super) fn check_fence(&self, epoch: RingEpoch, applied: bool) -> Result<(), ReplicaError> {
+        let partition = self.partition;
+        match self.fence.load(Ordering::Acquire) {
+            NOT_OWNED => Err(ReplicaError::NotOwner { partition, applied }),
+            fence if epoch.0 < fence => {
+                Err(ReplicaError::StaleEpoch { partition, epoch, fence: RingEpoch(fence), applied })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Called under [`Vnodes::changing`] only.
+    fn raise_fence(&self, epoch: RingEpoch) {
+        let held = self.fence.load(Ordering::Acquire);
+        if held == NOT_OWNED || held < epoch.0 {
+            self.fence.store(epoch.0, Ordering::Release);
+        }
+    }
+
+    fn is_owned(&self) -> bool {
+        self.fence.load(Ordering::Acquire) != NOT_OWNED
+    }
+
+    /// Lets a committer use the clock, with a durable lease. Writes the log when one is due.
+    pub(super) fn with_clock<T>(
+        &self,
+        engine: &dyn Engine,
+        work: impl FnOnce(&mut VnodeClock) -> T,
+    ) -> Result<T, EngineError> {
+        let mut clock = self.clock.lock();
+        if let Some(lease) = clock.needs_lease() {
+            let mut batch = Batch::new();
+            put_record(&mut batch, self.partition, &lease);
+            engine.write(&batch, Persistence::Synced)?;
+            clock.lease_granted(&lease);
+        }
+        Ok(work(&mut clock))
+    }
+}
+
+/// All vnodes whose data this node holds.
+pub(super) struct Vnodes {
+    by_partition: RwLock<HashMap<PartitionId, Arc<Vnode>>>,
+    /// Held while ownership changes.
+    changing: Mutex<()>,
+}
+
+impl Vnodes {
+    /// Loads the records; nothing is owned yet. `clean`: how the last run ended. On disk when
+    /// this returns: the first lease of each.
+    pub(super) fn load(engine: &dyn Engine, clean: bool) -> Result<Self, EngineError> {
+        let mut clocks = Vec::new();
+        for entry in engine.scan(Space::Meta, &KeyRange::with_prefix(KEY_PREFIX), ALL_RECORDS)? {
+            let (partition, record) = decode_record(&entry.key, &entry.value)?;
+            clocks.push((partition, VnodeClock::open(record, clean)));
+        }
+        lease_all(engine, &mut clocks)?;
+        let vnodes = clocks.into_iter().map(|(partition, clock)| (partition, Vnode::new(partition, clock)));
+        Ok(Self { by_partition: RwLock::new(vnodes.collect()), changing: Mutex::new(()) })
+    }
+
+    /// Makes this node the owner of exactly these partitions from `epoch` on. On disk when this
+    /// returns: the records of those that are new.
+    pub(super) fn own(
+        &self,
+        engine: &dyn Engine,
+        randomness: &dyn Randomness,
+        partitions: &[PartitionId],
+        epoch: RingEpoch,
+    ) -> Result<(), EngineError> {
+        let _one_at_a_time = self.changing.lock();
+        let mut missing: Vec<_> = {
+            let known = self.by_partition.read();
+            let absent = partitions.iter().filter(|partition| !known.contains_key(partition));
+            absent.map(|&partition| (partition, VnodeClock::create(VnodeId(randomness.u64())))).collect()
+        };
+        lease_all(engine, &mut missing)?;
+        let owned: HashSet<_> = partitions.iter().collect();
+        let mut known = self.by_partition.write();
+        known.extend(missing.into_iter().map(|(partition, clock)| (partition, Vnode::new(partition, clock))));
+        for (partition, vnode) in known.iter() {
+            if !owned.contains(partition) {
+                vnode.fence.store(NOT_OWNED, Ordering::Release);
+            }
+        }
+        for vnode in partitions.iter().filter_map(|partition| known.get(partition)) {
+            vnode.raise_fence(epoch);
+        }
+        Ok(())
+    }
+
+    /// A vnode that is owned.
+    pub(super) fn get(&self, partition: PartitionId) -> Result<Arc<Vnode>, ReplicaError> {
+        let found = self.by_partition.read().get(&partition).cloned();
+        let owned = found.filter(|vnode| vnode.is_owned());
+        owned.ok_or(ReplicaError::NotOwner { partition, applied: false })
+    }
+
+    /// The vnodes that are owned, by partition.
+    pub(super) fn statuses(&self) -> Vec<VnodeStatus> {
+        let vnodes = self.by_partition.read();
+        let owned = vnodes.values().filter(|vnode| vnode.is_owned());
+        let mut statuses: Vec<_> = owned.map(|vnode| status(vnode)).collect();
+        statuses.sort_unstable_by_key(|status| status.partition);
+        statuses
+    }
+
+    /// The records of a clean stop.
+    pub(super) fn last_words(&self) -> Batch {
+        let mut batch = Batch::new();
+        for vnode in self.by_partition.read().values() {
+            put_record(&mut batch, vnode.partition, &vnode.clock.lock().clone().close());
+        }
+        batch
+    }
+}
+
+fn status(vnode: &Vnode) -> VnodeStatus {
+    let record = vnode.clock.lock().clone().close();
+    VnodeStatus {
+        partition: vnode.partition,
+        vnode_id: record.vnode_id,
+        min_valid_epoch: record.min_valid_epoch,
+    }
+}
+
+/// One fsync for all.
+fn lease_all(
+    engine: &dyn Engine,
+    clocks: &mut [(PartitionId, VnodeClock)],
+) -> Result<(), EngineError> {
+    let mut batch = Batch::new();
+    let mut leases = Vec::with_capacity(clocks.len());
+    for (partition, clock) in clocks.iter() {
+        let lease = clock.needs_lease();
+        if let Some(lease) = &lease {
+            put_record(&mut batch, *partition, lease);
+        }
+        leases.push(lease);
+    }
+    if !batch.is_empty() {
+        engine.write(&batch, Persistence::Synced)?;
+    }
+    for ((_, clock), lease) in clocks.iter_mut().zip(leases) {
+        if let Some(lease) = lease {
+            clock.lease_granted(&lease);
+        }
+    }
+    Ok(())
+}
+
+fn put_record(batch: &mut Batch, partition: PartitionId, record: &VnodeRecord) {
+    let key = [KEY_PREFIX, &partition.0.to_be_bytes()].concat();
+    batch.put(Space::Meta, key, record.encode());
+}
+
+fn decode_record(key: &Bytes, value: &Bytes) -> Result<(PartitionId, VnodeRecord), EngineError> {
+    let corrupt = |detail| EngineError::Corruption { operation: "read a vnode's record", detail };
+    let partition = key[KEY_PREFIX.len()..].try_into().map_err(|_| corrupt(format!("key {key:?}")))?;
+    let record = VnodeRecord::decode(value).map_err(|error| corrupt(error.to_string()))?;
+    Ok((PartitionId(u16::from_be_bytes(partition)), record))
+}
