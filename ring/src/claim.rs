@@ -10,16 +10,21 @@
 //! 3. **Balance.** Within 1 and 2, every node is within one vnode of its share by capacity,
 //!    and equal nodes within one vnode of each other (`share.rs`). Placement outlives the
 //!    moves that led to it, so it is not bent to save some.
-//! 4. **Few moves.** Within 1 to 3, as few vnodes as possible change hands
-//!    (`reassignment.rs`). A joiner in a single zone, or in a ring of exactly N zones, takes
-//!    its share and nothing else moves; the same for a leaver's vnodes.
+//! 4. **Few moves.** Within 1 to 3, few vnodes change hands (`reassignment.rs`). In a single
+//!    zone, and with exactly N zones, an equal joiner takes its share and nothing else moves,
+//!    and an equal leaver's vnodes fan out over those who may take them and nothing else moves.
 //!
-//! Where 2 and 3 cost moves: with N zones each holds every partition once, so a joiner can
-//! take vnodes only from its own zone's nodes and takes `Q / (nodes of the zone)`. With other
-//! numbers of zones a joiner takes its share, but a vnode can pass to it from a node of
-//! another zone only in a partition where its zone has room; when old placements leave too
-//! few of those, further vnodes move to make some. A change in the number of zones up to N
-//! changes what rule 2 asks for, and with it where nodes of old zones may stay.
+//! # What the higher laws cost in moves
+//! - With exactly N zones each zone holds every partition once, so vnodes pass only within a
+//!   zone: a joiner takes `Q / (nodes of its zone)`, not `Q * N / nodes`.
+//! - With more than N zones a vnode can pass to a node of another zone only in a partition of
+//!   which that zone has no copy. Zones of equal size with a dozen vnodes a node have enough
+//!   of those. Unequal or thin ones may not (a zone that is in nearly all partitions is absent
+//!   from few), and then further vnodes move to make room.
+//! - When the number of zones changes and is at most N, law 2 asks for other spreads: a node
+//!   that is the first of a new zone takes one copy of every partition.
+//! - With hardly more nodes than N, or hardly any vnodes, two nodes may own nearly the same
+//!   partitions; if one leaves, the other can take few of its vnodes.
 //!
 //! # From nothing
 //! Partitions are dealt one by one: zones, then nodes are drawn with chances as their vnodes

@@ -273,10 +273,10 @@ impl<'a> Reassignment<'a> {
                 took: None,
             }),
             Source::Vacancy { partition } => {
-                if let Some(last) = search.to_needy(partition, None, None) {
+                if let Some(last) = search.end_with(partition, None, None) {
                     return Some(search.chain(last, None));
                 }
-                search.to_others(partition, None, None);
+                search.extend_by(partition, None, None);
             }
         }
         let mut at = 0;
@@ -289,12 +289,12 @@ impl<'a> Reassignment<'a> {
             let begin = mix(node, gifts.len()) % (gifts.len() as u64).max(1);
             gifts.rotate_left(usize::try_from(begin).expect("below the length"));
             for &partition in &gifts {
-                if let Some(last) = search.to_needy(partition, Some(node), Some(at)) {
+                if let Some(last) = search.end_with(partition, Some(node), Some(at)) {
                     return Some(search.chain(last, Some(at)));
                 }
             }
             for &partition in &gifts {
-                search.to_others(partition, Some(node), Some(at));
+                search.extend_by(partition, Some(node), Some(at));
             }
             at += 1;
         }
@@ -367,7 +367,7 @@ impl<'a> Search<'a> {
     }
 
     /// The change that ends the chain: the neediest node that fits takes the partition.
-    fn to_needy(
+    fn end_with(
         &self,
         partition: usize,
         giver: Option<usize>,
@@ -388,7 +388,7 @@ impl<'a> Search<'a> {
     }
 
     /// Adds the nodes that could take the partition and give another.
-    fn to_others(&mut self, partition: usize, giver: Option<usize>, before: Option<usize>) {
+    fn extend_by(&mut self, partition: usize, giver: Option<usize>, before: Option<usize>) {
         let state = self.state;
         for taker in self.unreached.clone() {
             let any = self.cost == Cost::Any || state.owned_originally(partition, taker);

@@ -188,3 +188,34 @@ fn fallbacks_are_the_other_active_nodes_new_zones_first() {
     let left: Vec<_> = placement.fallbacks(PartitionId(0)).collect();
     assert_eq!(left, [NodeIndex(1)]);
 }
+
+/// The API server takes objects up to 1.5 MiB; the largest placement stays far below.
+#[test]
+fn the_largest_document_is_far_below_a_mebibyte() {
+    let host = |number: u16| format!("annulus-production-{number}.annulus-peers.databases.svc");
+    let nodes = (0..1000).map(|number| {
+        let mut node = node(number, "europe-west1-b");
+        node.addresses = NodeAddresses {
+            peer: format!("{}:7400", host(number)),
+            grpc: format!("{}:7401", host(number)),
+            http: format!("{}:7402", host(number)),
+            admin: format!("{}:7403", host(number)),
+        };
+        node
+    });
+    let partitions = PartitionCount::new(PartitionCount::MAX).unwrap();
+    let document = PlacementDocument {
+        partitions,
+        replication_factor: ReplicationFactor::new(3).unwrap(),
+        nodes: nodes.collect(),
+        owners: (0..16_384 * 3u32)
+            .map(|at| NodeIndex(u16::try_from(at % 1000).unwrap()))
+            .collect(),
+        ..document()
+    };
+    let placement = Placement::try_from(document).unwrap();
+    let text = serde_json::to_string(&PlacementDocument::from(&placement)).unwrap();
+    assert!(text.len() < 768 * 1024, "{} bytes", text.len());
+    let read: PlacementDocument = serde_json::from_str(&text).unwrap();
+    assert_eq!(Placement::try_from(read).unwrap(), placement);
+}
