@@ -10,7 +10,8 @@
 //!
 //! **Retries.** Two vnodes may each write the same request. Both siblings stay in the state and
 //! [`KeyState::live`] shows the one with the smaller dot; the context covers both, so the next write replaces
-//! both. Throwing one away in the merge would not be associative: a third replica may know the smaller dot as
+//! both. If one of them was replaced before the other came, the other is hidden for as long as the key remembers
+//! the request. Throwing one away in the merge would not be associative: a third replica may know the smaller dot as
 //! replaced, and then it depends on the order of merging whether the larger survives.
 //!
 //! **Last writer wins.** [`KeyState::reduce_lww`] after each sync keeps the laws as long as invariant I5 holds.
@@ -204,12 +205,18 @@ impl KeyState {
             .is_ok()
     }
 
-    /// Whether an earlier sibling was written by the same request. Expiry plays no part: a request's value ends
-    /// when its first sibling does.
+    /// Whether readers are spared this sibling, because its request has another event: a smaller sibling, or one
+    /// that was replaced, and with it the request. Expiry plays no part: a request ends with its first sibling.
+    ///
+    /// The last sibling is always shown: where the last writer wins, the other event may have lost, not been seen.
     fn is_double(&self, at: usize, sibling: &Sibling) -> bool {
-        sibling.request_id.is_some()
-            && self.siblings[..at]
-                .iter()
-                .any(|earlier| earlier.request_id == sibling.request_id)
+        let Some(id) = sibling.request_id.filter(|_| self.siblings.len() > 1) else {
+            return false;
+        };
+        let replaced = |recent: &RecentRequest| recent.id == id && !self.has(recent.dot);
+        self.siblings[..at]
+            .iter()
+            .any(|earlier| earlier.request_id == Some(id))
+            || self.recent.as_slice().iter().any(replaced)
     }
 }

@@ -195,10 +195,11 @@ impl VnodeClock {
             let epoch = self.fresh_epoch()?;
             state.clock.insert(Actor::new(self.vnode_id, epoch).dot(1));
         }
-        let changed = local != Some(&state);
+        let unchanged =
+            local.is_some_and(|local| local.same_as(&state) && local.recent == state.recent);
         Ok(Received {
             state,
-            changed,
+            changed: !unchanged,
             amnesia,
         })
     }

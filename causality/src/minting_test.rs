@@ -251,6 +251,28 @@ fn request_written_by_two_vnodes_is_shown_once_and_replaced_as_one() {
 }
 
 #[test]
+fn late_double_of_a_replaced_request_is_not_shown() {
+    let (mut me, mut peer) = (vnode(ME), vnode(PEER));
+    let lost_answer = mint(&mut me, None, &VersionVector::new(), request(1, 1));
+    let retry = mint(&mut peer, None, &VersionVector::new(), request(2, 1));
+    let over = mint(
+        &mut peer,
+        Some(&retry.state),
+        &retry.state.context(),
+        request(3, 2),
+    );
+    let merged = receive(&mut peer, Some(&over.state), &lost_answer.state).state;
+    assert_eq!(dots(&merged), [lost_answer.dot, over.dot]);
+    assert_eq!(
+        merged
+            .live(0)
+            .map(|sibling| sibling.dot)
+            .collect::<Vec<_>>(),
+        [over.dot]
+    );
+}
+
+#[test]
 fn blind_writes_stop_at_the_sibling_limit_but_writes_that_merge_pass() {
     let mut me = vnode(ME);
     let mut state = blind(&mut me, None, 1).state;

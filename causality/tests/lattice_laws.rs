@@ -2,10 +2,12 @@
 
 mod histories;
 
-use annulus_causality::{ConflictPolicy, Content, KeyState};
+use annulus_causality::{ConflictPolicy, Content, KeyState, RECENT_REQUESTS_MAX};
 use histories::{config, history, states_of};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 fn joined(a: &KeyState, b: &KeyState, policy: ConflictPolicy) -> KeyState {
     let mut joined = a.clone();
@@ -27,6 +29,52 @@ fn three() -> impl Strategy<Value = (KeyState, KeyState, KeyState, ConflictPolic
         let [a, b, c] = picks.map(|pick| pick.get(&states).clone());
         (a, b, c, policy)
     })
+}
+
+/// The laws say nothing if the states that they are tried on are too simple.
+#[test]
+fn lives_bring_about_every_kind_of_state() {
+    let mut runner = TestRunner::deterministic();
+    let mut states = Vec::new();
+    for _ in 0..500 {
+        let history = history()
+            .new_tree(&mut runner)
+            .expect("nothing is filtered")
+            .current();
+        states.extend(states_of(&history, ConflictPolicy::Siblings));
+    }
+    let some = |kind: fn(&KeyState) -> bool| states.iter().filter(|state| kind(state)).count() > 50;
+    assert!(
+        some(|state| state.siblings().len() > 3),
+        "concurrent writes"
+    );
+    assert!(
+        some(|state| state
+            .siblings()
+            .iter()
+            .any(|s| s.content == Content::Tombstone)),
+        "deletes"
+    );
+    assert!(
+        some(|state| state.recent_requests().len() == RECENT_REQUESTS_MAX),
+        "forgotten requests"
+    );
+    assert!(
+        some(|state| state.clock().len() > 3),
+        "more epochs than vnodes"
+    );
+    let doubles = |state: &KeyState| {
+        let mut ids: Vec<_> = state
+            .siblings()
+            .iter()
+            .filter_map(|s| s.request_id)
+            .collect();
+        let all = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.len() < all
+    };
+    assert!(some(doubles), "requests written twice");
 }
 
 proptest! {

@@ -45,7 +45,7 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Step>> {
     let write = (
         vnode(),
         prop::option::weighted(0.6, 0..64_usize),
-        prop::option::weighted(0.5, 0..12_u64),
+        prop::option::weighted(0.7, 0..24_u64),
         prop::bool::weighted(0.2),
         prop::option::weighted(0.2, 0..3_000_u64),
     )
@@ -62,7 +62,7 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Step>> {
         1 => vnode().prop_map(|vnode| Step::Lose { vnode }),
         1 => vnode().prop_map(|vnode| Step::Crash { vnode }),
     ];
-    prop::collection::vec(step, 1..40)
+    prop::collection::vec(step, 1..60)
 }
 
 struct Vnode {
