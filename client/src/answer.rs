@@ -66,12 +66,18 @@ impl From<GetResponse> for Reading {
 
 impl From<PutResponse> for Writing {
     fn from(response: PutResponse) -> Self {
-        Self { context: Context::from_wire(response.context), version: response.version }
+        Self {
+            context: Context::from_wire(response.context),
+            version: response.version,
+        }
     }
 }
 
 impl From<DeleteResponse> for Removal {
     fn from(response: DeleteResponse) -> Self {
-        Self { deleted: response.deleted, context: Context::from_wire(response.context) }
+        Self {
+            deleted: response.deleted,
+            context: Context::from_wire(response.context),
+        }
     }
 }

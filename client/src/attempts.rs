@@ -65,11 +65,20 @@ impl Attempts {
             };
             let verdict = {
                 let mut budget = self.budget.lock();
-                decide(&self.policy, failed.failure, standing, &mut budget, clock::random_unit())
+                decide(
+                    &self.policy,
+                    failed.failure,
+                    standing,
+                    &mut budget,
+                    clock::random_unit(),
+                )
             };
             match verdict {
                 Verdict::GiveUp if reached => {
-                    let error = RequestError { outcome, ..failed.error };
+                    let error = RequestError {
+                        outcome,
+                        ..failed.error
+                    };
                     return Err(ClientError::answered(error, attempts));
                 }
                 Verdict::GiveUp => {
@@ -95,7 +104,9 @@ impl Attempts {
     ) -> Result<Result<Response<O::Answer>, Failed>, ClientError> {
         let now = clock::now();
         let channel = self.pool.channel(address, now)?;
-        let time = self.attempt_timeout.min(deadline.saturating_duration_since(now));
+        let time = self
+            .attempt_timeout
+            .min(deadline.saturating_duration_since(now));
         let mut request = Request::new(operation.clone());
         request.set_timeout(time);
         let Ok(result) = timeout(time, O::send(channel, request)).await else {
@@ -124,7 +135,10 @@ fn silent(address: &Address, time: Duration) -> Failed {
         "{address} did not answer within {}; the request may have taken effect",
         humantime::format_duration(Duration::from_millis(whole_millis(time)))
     );
-    Failed { failure: Failure::Silent, error: RequestError::unknown(ErrorCode::Timeout, message) }
+    Failed {
+        failure: Failure::Silent,
+        error: RequestError::unknown(ErrorCode::Timeout, message),
+    }
 }
 
 fn whole_millis(time: Duration) -> u64 {
@@ -136,13 +150,19 @@ fn whole_millis(time: Duration) -> u64 {
 fn failed(address: &Address, status: &Status, time: Duration) -> Failed {
     let Some(source) = status.source() else {
         let error = read_status(status);
-        let failure = Failure::Answered { code: error.code, retry_after: error.retry_after };
+        let failure = Failure::Answered {
+            code: error.code,
+            retry_after: error.retry_after,
+        };
         return Failed { failure, error };
     };
     if is_caused_by::<ConnectError>(source) {
         let message = format!("{address} can't be reached: {}", root_cause(source));
         let error = RequestError::rejected(ErrorCode::Unavailable, message);
-        return Failed { failure: Failure::Unreached, error };
+        return Failed {
+            failure: Failure::Unreached,
+            error,
+        };
     }
     if is_caused_by::<tonic::TimeoutExpired>(source) {
         return silent(address, time);
@@ -155,13 +175,18 @@ fn failed(address: &Address, status: &Status, time: Duration) -> Failed {
 }
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
+        (*error).source()
+    })
 }
 
 fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    chain(error).any(|cause| cause.is::<E>())
+    chain(error).any(<dyn Error>::is::<E>)
 }
 
 fn root_cause(error: &(dyn Error + 'static)) -> String {
-    chain(error).last().map(ToString::to_string).unwrap_or_default()
+    chain(error)
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }

@@ -18,7 +18,9 @@ pub(crate) struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { tokens: RETRY_RESERVE * RETRY_COST }
+        Self {
+            tokens: RETRY_RESERVE * RETRY_COST,
+        }
     }
 }
 
@@ -59,6 +61,9 @@ mod tests {
     fn good_times_don_t_save_up_more_than_the_reserve() {
         let mut budget = Budget::default();
         (0..1_000_000).for_each(|_| budget.pay_in());
-        assert_eq!((0..1_000).filter(|_| budget.take()).count(), RETRY_RESERVE as usize);
+        assert_eq!(
+            (0..1_000).filter(|_| budget.take()).count(),
+            RETRY_RESERVE as usize
+        );
     }
 }

@@ -73,10 +73,14 @@ impl Client {
         E: IntoIterator<Item = A>,
         A: AsRef<str>,
     {
-        let endpoints: Vec<Address> =
-            endpoints.into_iter().map(|address| Address::from(address.as_ref())).collect();
+        let endpoints: Vec<Address> = endpoints
+            .into_iter()
+            .map(|address| Address::from(address.as_ref()))
+            .collect();
         if endpoints.is_empty() {
-            return Err(ClientError::invalid("no endpoint given; give one HOST:PORT at least"));
+            return Err(ClientError::invalid(
+                "no endpoint given; give one HOST:PORT at least",
+            ));
         }
         let attempts = Attempts {
             pool: Pool::new(options.connect_timeout, options.connections_per_node),
@@ -95,7 +99,9 @@ impl Client {
             stop: CancellationToken::new(),
             options,
         };
-        let client = Self { shared: Arc::new(shared) };
+        let client = Self {
+            shared: Arc::new(shared),
+        };
         if client.shared.options.routing == Routing::Owner {
             client.ring().await?;
         }
@@ -110,11 +116,15 @@ impl Client {
             read_consistency: to_wire(options.consistency),
             min_context: Context::to_wire(options.min_context.as_ref()),
         };
-        match self.send(&options.keyspace, key, &request, options.timeout).await {
+        match self
+            .send(&options.keyspace, key, &request, options.timeout)
+            .await
+        {
             Ok(response) => Ok(response.into()),
-            Err(error) if error.code == ErrorCode::NotFound => {
-                Ok(Reading { context: error.context, ..Reading::default() })
-            }
+            Err(error) if error.code == ErrorCode::NotFound => Ok(Reading {
+                context: error.context,
+                ..Reading::default()
+            }),
             Err(error) => Err(error),
         }
     }
@@ -137,16 +147,14 @@ impl Client {
             write_consistency: to_wire(options.consistency),
             request_id: Some(self.next_request_id()),
         };
-        let response = self.send(&options.keyspace, key, &request, options.timeout).await?;
+        let response = self
+            .send(&options.keyspace, key, &request, options.timeout)
+            .await?;
         Ok(response.into())
     }
 
     /// Deletes a key.
-    pub async fn delete(
-        &self,
-        key: &Key,
-        options: &DeleteOptions,
-    ) -> Result<Removal, ClientError> {
+    pub async fn delete(&self, key: &Key, options: &DeleteOptions) -> Result<Removal, ClientError> {
         let request = DeleteRequest {
             keyspace: options.keyspace.to_string(),
             key: key.to_bytes(),
@@ -155,11 +163,15 @@ impl Client {
             write_consistency: to_wire(options.write_consistency),
             request_id: Some(self.next_request_id()),
         };
-        match self.send(&options.keyspace, key, &request, options.timeout).await {
+        match self
+            .send(&options.keyspace, key, &request, options.timeout)
+            .await
+        {
             Ok(response) => Ok(response.into()),
-            Err(error) if error.code == ErrorCode::NotFound => {
-                Ok(Removal { deleted: false, context: error.context })
-            }
+            Err(error) if error.code == ErrorCode::NotFound => Ok(Removal {
+                deleted: false,
+                context: error.context,
+            }),
             Err(error) => Err(error),
         }
     }
@@ -205,8 +217,9 @@ impl Client {
         {
             shared.ring.see_epoch(epoch);
         }
-        let owner_gone =
-            route.first().is_some_and(|owner| shared.attempts.pool.is_avoided(owner, clock::now()));
+        let owner_gone = route
+            .first()
+            .is_some_and(|owner| shared.attempts.pool.is_avoided(owner, clock::now()));
         if shared.ring.is_behind() || owner_gone {
             self.refresh_in_background();
         }
@@ -236,7 +249,10 @@ impl Client {
 
     fn next_request_id(&self) -> RequestId {
         let sequence = self.shared.sequence.fetch_add(1, Ordering::Relaxed) + 1;
-        RequestId { client: self.shared.id, sequence }
+        RequestId {
+            client: self.shared.id,
+            sequence,
+        }
     }
 }
 
@@ -252,14 +268,23 @@ impl Shared {
     async fn fetch_ring(&self) -> Result<Arc<Placement>, ClientError> {
         let (_, known) = self.ring.candidates("", b"");
         let route = self.route(&[], &known, false);
-        let request = GetRingRequest { known_epoch: self.ring.epoch() };
-        let response = self.attempts.run(&route, &request, self.options.timeout).await?;
+        let request = GetRingRequest {
+            known_epoch: self.ring.epoch(),
+        };
+        let response = self
+            .attempts
+            .run(&route, &request, self.options.timeout)
+            .await?;
         let GetRingResponse { epoch, placement } = response.into_inner();
         if let Some(placement) = placement {
             let placement = Placement::try_from(placement).map_err(|refused| {
                 ClientError::invalid(format!("the node's placement is refused: {refused}"))
             })?;
-            debug!(epoch, nodes = placement.nodes().len(), "learned the placement");
+            debug!(
+                epoch,
+                nodes = placement.nodes().len(),
+                "learned the placement"
+            );
             self.ring.learn(placement);
         }
         self.ring.placement().ok_or_else(|| {
@@ -269,5 +294,7 @@ impl Shared {
 }
 
 fn to_wire(consistency: Option<Consistency>) -> String {
-    consistency.map(|level| level.to_string()).unwrap_or_default()
+    consistency
+        .map(|level| level.to_string())
+        .unwrap_or_default()
 }

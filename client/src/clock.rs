@@ -8,14 +8,20 @@ pub(crate) fn now() -> Instant {
 }
 
 /// A random number that is not 0.
-#[expect(clippy::disallowed_methods, reason = "the place where randomness enters this library")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the place where randomness enters this library"
+)]
 pub(crate) fn random_id() -> u64 {
     use rand::Rng;
     rand::rng().random_range(1..=u64::MAX)
 }
 
 /// A random number of [0, 1).
-#[expect(clippy::disallowed_methods, reason = "the place where randomness enters this library")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the place where randomness enters this library"
+)]
 pub(crate) fn random_unit() -> f64 {
     use rand::Rng;
     rand::rng().random()

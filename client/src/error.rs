@@ -47,12 +47,18 @@ impl ClientError {
     /// No node could be connected to.
     pub(crate) fn unreached(message: String, attempts: u32) -> Self {
         let rejected = RequestError::rejected(ErrorCode::Unavailable, message);
-        Self { reached: false, ..Self::answered(rejected, attempts) }
+        Self {
+            reached: false,
+            ..Self::answered(rejected, attempts)
+        }
     }
 
     /// The request was never sent, for the caller's fault.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::answered(RequestError::rejected(ErrorCode::InvalidArgument, message), 0)
+        Self::answered(
+            RequestError::rejected(ErrorCode::InvalidArgument, message),
+            0,
+        )
     }
 }
 

@@ -94,14 +94,25 @@ pub struct DeleteOptions {
 impl GetOptions {
     /// All defaults, in this keyspace.
     pub fn of(keyspace: KeyspaceName) -> Self {
-        Self { keyspace, consistency: None, timeout: None, min_context: None }
+        Self {
+            keyspace,
+            consistency: None,
+            timeout: None,
+            min_context: None,
+        }
     }
 }
 
 impl PutOptions {
     /// All defaults, in this keyspace.
     pub fn of(keyspace: KeyspaceName) -> Self {
-        Self { keyspace, consistency: None, timeout: None, ttl: None, context: None }
+        Self {
+            keyspace,
+            consistency: None,
+            timeout: None,
+            ttl: None,
+            context: None,
+        }
     }
 }
 

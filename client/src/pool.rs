@@ -58,7 +58,9 @@ impl Pool {
             make_room(&mut nodes);
             nodes.insert(address.clone(), self.open(address, now)?);
         }
-        let node = nodes.get_mut(address).expect("inserted above if it was missing");
+        let node = nodes
+            .get_mut(address)
+            .expect("inserted above if it was missing");
         node.last_used = now;
         node.turn = (node.turn + 1) % node.channels.len();
         Ok(node.channels[node.turn].clone())
@@ -81,7 +83,10 @@ impl Pool {
     /// Whether the node is to be tried last.
     pub(crate) fn is_avoided(&self, address: &Address, now: Instant) -> bool {
         let nodes = self.nodes.lock();
-        nodes.get(address).and_then(|node| node.avoid_until).is_some_and(|until| now < until)
+        nodes
+            .get(address)
+            .and_then(|node| node.avoid_until)
+            .is_some_and(|until| now < until)
     }
 
     fn open(&self, address: &Address, now: Instant) -> Result<Pooled, ClientError> {
@@ -97,8 +102,15 @@ impl Pool {
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        let channels = (0..self.connections_per_node).map(|_| endpoint.connect_lazy()).collect();
-        Ok(Pooled { channels, turn: 0, last_used: now, avoid_until: None })
+        let channels = (0..self.connections_per_node)
+            .map(|_| endpoint.connect_lazy())
+            .collect();
+        Ok(Pooled {
+            channels,
+            turn: 0,
+            last_used: now,
+            avoid_until: None,
+        })
     }
 }
 
@@ -106,7 +118,10 @@ fn make_room(nodes: &mut HashMap<Address, Pooled>) {
     if nodes.len() < MAX_POOLED_NODES {
         return;
     }
-    let oldest = nodes.iter().min_by_key(|(_, node)| node.last_used).map(|(a, _)| a.clone());
+    let oldest = nodes
+        .iter()
+        .min_by_key(|(_, node)| node.last_used)
+        .map(|(a, _)| a.clone());
     if let Some(oldest) = oldest {
         nodes.remove(&oldest);
     }
@@ -125,7 +140,8 @@ mod tests {
     async fn the_number_of_nodes_with_connections_is_bounded() {
         let pool = pool();
         for number in 0..MAX_POOLED_NODES + 10 {
-            pool.channel(&format!("host-{number}:1").into(), clock::now()).unwrap();
+            pool.channel(&format!("host-{number}:1").into(), clock::now())
+                .unwrap();
         }
         assert_eq!(pool.nodes.lock().len(), MAX_POOLED_NODES);
     }
@@ -143,7 +159,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_address_is_refused() {
-        let error = pool().channel(&"not an address".into(), clock::now()).unwrap_err();
+        let error = pool()
+            .channel(&"not an address".into(), clock::now())
+            .unwrap_err();
         assert_eq!(error.code, annulus_proto::model::ErrorCode::InvalidArgument);
     }
 }

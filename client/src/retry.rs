@@ -95,7 +95,10 @@ pub(crate) fn decide(
     let (node, pause) = match failure {
         // A node that is gone costs the others nothing: look for one that is there, at once.
         Failure::Unreached if standing.untried_nodes => {
-            return Verdict::Retry { node: Node::Next, pause: Duration::ZERO };
+            return Verdict::Retry {
+                node: Node::Next,
+                pause: Duration::ZERO,
+            };
         }
         Failure::Unreached | Failure::Silent => (Node::Next, pause),
         Failure::Broken => (Node::Same, pause),
@@ -121,7 +124,10 @@ fn node_after(code: ErrorCode) -> Node {
 /// together don't come back together.
 fn pause(policy: &RetryPolicy, attempts: u32, jitter: f64) -> Duration {
     let doublings = attempts.saturating_sub(1).min(16);
-    let whole = policy.first_pause.saturating_mul(1 << doublings).min(policy.longest_pause);
+    let whole = policy
+        .first_pause
+        .saturating_mul(1 << doublings)
+        .min(policy.longest_pause);
     whole.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
@@ -131,15 +137,27 @@ mod tests {
 
     use super::*;
 
-    const FRESH: Standing =
-        Standing { attempts: 1, untried_nodes: true, remaining: Duration::from_secs(5) };
+    const FRESH: Standing = Standing {
+        attempts: 1,
+        untried_nodes: true,
+        remaining: Duration::from_secs(5),
+    };
 
     fn decide_fresh(failure: Failure) -> Verdict {
-        decide(&RetryPolicy::default(), failure, FRESH, &mut Budget::default(), 0.0)
+        decide(
+            &RetryPolicy::default(),
+            failure,
+            FRESH,
+            &mut Budget::default(),
+            0.0,
+        )
     }
 
     fn answered(code: ErrorCode) -> Failure {
-        Failure::Answered { code, retry_after: None }
+        Failure::Answered {
+            code,
+            retry_after: None,
+        }
     }
 
     #[test]
@@ -153,38 +171,75 @@ mod tests {
     fn an_absent_node_is_passed_over_at_once_and_without_cost() {
         let mut empty = Budget::default();
         while empty.take() {}
-        let verdict =
-            decide(&RetryPolicy::default(), Failure::Unreached, FRESH, &mut empty, 0.9);
-        assert_eq!(verdict, Verdict::Retry { node: Node::Next, pause: Duration::ZERO });
+        let verdict = decide(
+            &RetryPolicy::default(),
+            Failure::Unreached,
+            FRESH,
+            &mut empty,
+            0.9,
+        );
+        assert_eq!(
+            verdict,
+            Verdict::Retry {
+                node: Node::Next,
+                pause: Duration::ZERO
+            }
+        );
     }
 
     #[test]
     fn a_broken_write_returns_to_the_node_that_may_have_minted_it() {
-        assert!(matches!(decide_fresh(Failure::Broken), Verdict::Retry { node: Node::Same, .. }));
+        assert!(matches!(
+            decide_fresh(Failure::Broken),
+            Verdict::Retry {
+                node: Node::Same,
+                ..
+            }
+        ));
         assert!(matches!(
             decide_fresh(answered(ErrorCode::Timeout)),
-            Verdict::Retry { node: Node::Same, .. }
+            Verdict::Retry {
+                node: Node::Same,
+                ..
+            }
         ));
     }
 
     #[test]
     fn a_silent_or_overloaded_node_is_left_for_another() {
         for failure in [Failure::Silent, answered(ErrorCode::Overloaded)] {
-            assert!(matches!(decide_fresh(failure), Verdict::Retry { node: Node::Next, .. }));
+            assert!(matches!(
+                decide_fresh(failure),
+                Verdict::Retry {
+                    node: Node::Next,
+                    ..
+                }
+            ));
         }
     }
 
     #[test]
     fn the_server_s_advice_is_the_shortest_pause() {
         let after = Duration::from_secs(1);
-        let failure =
-            Failure::Answered { code: ErrorCode::Overloaded, retry_after: Some(after) };
-        assert_eq!(decide_fresh(failure), Verdict::Retry { node: Node::Next, pause: after });
+        let failure = Failure::Answered {
+            code: ErrorCode::Overloaded,
+            retry_after: Some(after),
+        };
+        assert_eq!(
+            decide_fresh(failure),
+            Verdict::Retry {
+                node: Node::Next,
+                pause: after
+            }
+        );
     }
 
     #[test]
     fn no_retry_begins_after_the_deadline() {
-        let late = Standing { remaining: Duration::from_millis(4), ..FRESH };
+        let late = Standing {
+            remaining: Duration::from_millis(4),
+            ..FRESH
+        };
         let verdict = decide(
             &RetryPolicy::default(),
             Failure::Broken,
@@ -199,7 +254,13 @@ mod tests {
     fn a_spent_budget_stops_retries_that_cost() {
         let mut empty = Budget::default();
         while empty.take() {}
-        let verdict = decide(&RetryPolicy::default(), Failure::Broken, FRESH, &mut empty, 0.0);
+        let verdict = decide(
+            &RetryPolicy::default(),
+            Failure::Broken,
+            FRESH,
+            &mut empty,
+            0.0,
+        );
         assert_eq!(verdict, Verdict::GiveUp);
     }
 

@@ -30,7 +30,11 @@ struct Known {
 impl RingView {
     /// Nothing known but where to ask.
     pub(crate) fn new(endpoints: Vec<Address>) -> Self {
-        Self { known: ArcSwapOption::empty(), newest_seen: AtomicU64::new(0), endpoints }
+        Self {
+            known: ArcSwapOption::empty(),
+            newest_seen: AtomicU64::new(0),
+            endpoints,
+        }
     }
 
     /// Takes a placement unless a newer one is known.
@@ -47,12 +51,18 @@ impl RingView {
 
     /// The placement, if one is known.
     pub(crate) fn placement(&self) -> Option<Arc<Placement>> {
-        self.known.load().as_ref().map(|known| Arc::clone(&known.placement))
+        self.known
+            .load()
+            .as_ref()
+            .map(|known| Arc::clone(&known.placement))
     }
 
     /// The known epoch; 0 for none.
     pub(crate) fn epoch(&self) -> u64 {
-        self.known.load().as_ref().map_or(0, |known| known.placement.epoch().0)
+        self.known
+            .load()
+            .as_ref()
+            .map_or(0, |known| known.placement.epoch().0)
     }
 
     /// An answer came from a node at this epoch.
@@ -69,12 +79,16 @@ impl RingView {
     /// that coordinate.
     pub(crate) fn candidates(&self, keyspace: &str, key: &[u8]) -> (Vec<Address>, Vec<Address>) {
         let known = self.known.load();
-        let Some(known) = known.as_ref() else { return (Vec::new(), self.endpoints.clone()) };
-        let (_, owners) = known.placement.locate(keyspace, key);
-        let address = |owner: &annulus_ring::NodeIndex| {
-            known.addresses[usize::from(owner.0)].clone()
+        let Some(known) = known.as_ref() else {
+            return (Vec::new(), self.endpoints.clone());
         };
-        (owners.iter().map(address).collect(), known.fallbacks.clone())
+        let (_, owners) = known.placement.locate(keyspace, key);
+        let address =
+            |owner: &annulus_ring::NodeIndex| known.addresses[usize::from(owner.0)].clone();
+        (
+            owners.iter().map(address).collect(),
+            known.fallbacks.clone(),
+        )
     }
 
     /// The given endpoints.
@@ -85,11 +99,18 @@ impl RingView {
 
 impl Known {
     fn new(placement: Placement, endpoints: &[Address]) -> Self {
-        let addresses: Vec<Address> =
-            placement.nodes().iter().map(|node| Address::from(node.addresses.grpc.as_str())).collect();
+        let addresses: Vec<Address> = placement
+            .nodes()
+            .iter()
+            .map(|node| Address::from(node.addresses.grpc.as_str()))
+            .collect();
         let mut fallbacks = endpoints.to_vec();
         fallbacks.extend(addresses.iter().take(FALLBACK_NODES).cloned());
-        Self { placement: Arc::new(placement), addresses, fallbacks }
+        Self {
+            placement: Arc::new(placement),
+            addresses,
+            fallbacks,
+        }
     }
 }
 

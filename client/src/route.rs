@@ -36,7 +36,11 @@ pub(crate) fn order(
         if order.contains(address) || avoided.contains(address) {
             continue;
         }
-        let list = if avoid(address) { &mut avoided } else { &mut order };
+        let list = if avoid(address) {
+            &mut avoided
+        } else {
+            &mut order
+        };
         if list.len() < MAX_CANDIDATES {
             list.push(address.clone());
         }
@@ -63,9 +67,15 @@ mod tests {
 
     fn order_of(is_write: bool, turn: usize, avoid: &[&str]) -> Vec<String> {
         let (owners, others) = (addresses(&["a", "b", "c"]), addresses(&["c", "d"]));
-        let candidates = Candidates { owners: &owners, others: &others };
+        let candidates = Candidates {
+            owners: &owners,
+            others: &others,
+        };
         let avoid = |address: &Address| avoid.contains(&&**address);
-        order(&candidates, is_write, turn, avoid).iter().map(ToString::to_string).collect()
+        order(&candidates, is_write, turn, avoid)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]

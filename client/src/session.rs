@@ -33,7 +33,10 @@ struct Seen {
 
 impl Session {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, seen: Arc::default() }
+        Self {
+            client,
+            seen: Arc::default(),
+        }
     }
 
     /// Reads; an explicit `min_context` takes the place of the remembered one.
@@ -81,7 +84,9 @@ impl Session {
 
     fn remember(&self, keyspace: &KeyspaceName, key: &Key, context: Option<&Context>) {
         if let Some(context) = context {
-            self.seen.lock().remember((keyspace.clone(), key.clone()), context.clone());
+            self.seen
+                .lock()
+                .remember((keyspace.clone(), key.clone()), context.clone());
         }
     }
 }

@@ -47,7 +47,10 @@ pub(crate) async fn statuses(
         let status = status(&node.addresses.admin).await;
         (node, status)
     });
-    let mut statuses: Vec<_> = stream::iter(asked).buffer_unordered(MAX_AT_ONCE).collect().await;
+    let mut statuses: Vec<_> = stream::iter(asked)
+        .buffer_unordered(MAX_AT_ONCE)
+        .collect()
+        .await;
     statuses.sort_by(|(one, _), (other, _)| natural(&one.name).cmp(&natural(&other.name)));
     statuses
 }

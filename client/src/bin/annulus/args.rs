@@ -22,7 +22,14 @@ pub(crate) struct Args {
     pub(crate) connection: Connection,
 
     /// How answers are printed.
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
     pub(crate) output: Format,
 
     #[command(subcommand)]
@@ -76,7 +83,11 @@ impl Connection {
 
     /// The client's options.
     pub(crate) fn options(&self, routing: Routing) -> ClientOptions {
-        ClientOptions { routing, timeout: self.timeout, ..ClientOptions::default() }
+        ClientOptions {
+            routing,
+            timeout: self.timeout,
+            ..ClientOptions::default()
+        }
     }
 }
 

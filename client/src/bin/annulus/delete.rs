@@ -71,6 +71,9 @@ pub(crate) async fn run(
         }
         return Ok(Exit::Done);
     }
-    eprintln!("error: key {} not found in keyspace {}", command.key.key, command.key.keyspace);
+    eprintln!(
+        "error: key {} not found in keyspace {}",
+        command.key.key, command.key.keyspace
+    );
     Ok(Exit::NotFound)
 }

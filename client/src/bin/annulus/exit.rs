@@ -35,7 +35,11 @@ pub(crate) struct UsageError(pub(crate) String);
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
     eprintln!("error: {error:#}");
     let Some(client) = error.downcast_ref::<ClientError>() else {
-        return if error.is::<UsageError>() { Exit::Usage } else { Exit::Failed };
+        return if error.is::<UsageError>() {
+            Exit::Usage
+        } else {
+            Exit::Failed
+        };
     };
     if let Some(hint) = hint(client) {
         eprintln!("hint: {hint}");

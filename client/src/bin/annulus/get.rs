@@ -48,7 +48,8 @@ struct Value {
     /// The value as text; null when it is no UTF-8.
     text: Option<String>,
     /// The value's bytes in base64.
-    value: String,
+    #[serde(rename = "value")]
+    base64: String,
     context: Option<String>,
 }
 
@@ -64,9 +65,16 @@ pub(crate) async fn run(
         ..GetOptions::of(command.key.keyspace.clone())
     };
     let reading = client.get(&command.key.key, &options).await?;
-    let exit = if reading.is_absent() { Exit::NotFound } else { Exit::Done };
+    let exit = if reading.is_absent() {
+        Exit::NotFound
+    } else {
+        Exit::Done
+    };
     if exit == Exit::NotFound {
-        eprintln!("error: key {} not found in keyspace {}", command.key.key, command.key.keyspace);
+        eprintln!(
+            "error: key {} not found in keyspace {}",
+            command.key.key, command.key.keyspace
+        );
     }
     match format {
         Format::Table if exit == Exit::Done => print_values(&reading)?,
@@ -97,7 +105,7 @@ fn print_values(reading: &Reading) -> anyhow::Result<()> {
 fn answer(key: &KeyArgs, reading: &Reading) -> Answer {
     let value = |sibling: &annulus_client::Sibling| Value {
         text: std::str::from_utf8(&sibling.value).ok().map(str::to_owned),
-        value: text::base64(&sibling.value),
+        base64: text::base64(&sibling.value),
         context: sibling.context.as_ref().map(text::show_context),
     };
     Answer {

@@ -38,7 +38,10 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_env_filter(EnvFilter::try_from_env("ANNULUS_LOG").unwrap_or_else(|_| "error".into()))
         .init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: can't start: {error}");
@@ -54,7 +57,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> anyhow::Result<Exit> {
-    let Args { connection, output, command } = args;
+    let Args {
+        connection,
+        output,
+        command,
+    } = args;
     match command {
         Command::Get(command) => get::run(&connection, output, command).await,
         Command::Put(command) => put::run(&connection, output, command).await,
@@ -81,7 +88,10 @@ mod tests {
 
     #[test]
     fn the_usage_names_the_plugin_when_it_was_started_as_one() {
-        assert_eq!(usage_name(Some("/usr/bin/kubectl-annulus".as_ref())), "kubectl annulus");
+        assert_eq!(
+            usage_name(Some("/usr/bin/kubectl-annulus".as_ref())),
+            "kubectl annulus"
+        );
         assert_eq!(usage_name(Some("./annulus".as_ref())), "annulus");
         assert_eq!(usage_name(None), "annulus");
     }

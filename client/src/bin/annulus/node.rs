@@ -56,11 +56,21 @@ pub(crate) async fn run(
         node.name == command.name || node.id.to_string() == command.name
     };
     let Some(node) = placement.nodes().iter().find(named) else {
-        let names: Vec<&str> = placement.nodes().iter().map(|node| node.name.as_str()).collect();
-        eprintln!("error: no node {:?}; there are {}", command.name, names.join(", "));
+        let names: Vec<&str> = placement
+            .nodes()
+            .iter()
+            .map(|node| node.name.as_str())
+            .collect();
+        eprintln!(
+            "error: no node {:?}; there are {}",
+            command.name,
+            names.join(", ")
+        );
         return Ok(Exit::NotFound);
     };
-    let index = placement.index_of(node.id).expect("it was found in this placement");
+    let index = placement
+        .index_of(node.id)
+        .expect("it was found in this placement");
     let report = admin::status(&node.addresses.admin).await;
     let answer = Answer {
         addresses: Addresses {
@@ -69,8 +79,14 @@ pub(crate) async fn run(
             peer: node.addresses.peer.clone(),
             admin: node.addresses.admin.clone(),
         },
-        partitions: placement.partitions_of(index).map(|partition| partition.0).collect(),
-        peers: report.as_ref().map(|report| peers(&placement, report)).unwrap_or_default(),
+        partitions: placement
+            .partitions_of(index)
+            .map(|partition| partition.0)
+            .collect(),
+        peers: report
+            .as_ref()
+            .map(|report| peers(&placement, report))
+            .unwrap_or_default(),
         node: status::merge(&placement, node, report),
     };
     output::print(format, &answer, table)?;
@@ -92,7 +108,11 @@ fn peers(placement: &Placement, report: &GetStatusResponse) -> Vec<Peer> {
 
 fn table(answer: &Answer) -> String {
     let peers = answer.peers.iter().map(|peer| {
-        let reached = if peer.connected { "connected" } else { "not connected" };
+        let reached = if peer.connected {
+            "connected"
+        } else {
+            "not connected"
+        };
         [peer.name.clone(), reached.to_owned(), peer.id.clone()]
     });
     format!(

@@ -123,7 +123,10 @@ mod tests {
         assert_eq!(read_value("hello").unwrap(), b"hello");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"\0bytes").unwrap();
-        assert_eq!(read_value(&format!("@{}", file.path().display())).unwrap(), b"\0bytes");
+        assert_eq!(
+            read_value(&format!("@{}", file.path().display())).unwrap(),
+            b"\0bytes"
+        );
         assert!(read_value("@/no/such/file").is_err());
     }
 

@@ -76,7 +76,11 @@ pub(crate) async fn run(
     match (command.command, command.key) {
         (Some(RingCommand::Plan(command)), _) => return plan::run(&placement, format, &command),
         (None, Some(key)) => {
-            output::print(format, &locate(&placement, &command.keyspace, &key), key_table)?;
+            output::print(
+                format,
+                &locate(&placement, &command.keyspace, &key),
+                key_table,
+            )?;
         }
         (None, None) => output::print(format, &describe(&placement), ring_table)?,
     }
@@ -85,7 +89,10 @@ pub(crate) async fn run(
 
 fn describe(placement: &Placement) -> Answer {
     let names = |owners: &[NodeIndex]| {
-        owners.iter().map(|owner| placement.node(*owner).name.clone()).collect()
+        owners
+            .iter()
+            .map(|owner| placement.node(*owner).name.clone())
+            .collect()
     };
     Answer {
         cluster_id: placement.cluster_id().to_string(),
@@ -94,7 +101,11 @@ fn describe(placement: &Placement) -> Answer {
         replication_factor: placement.replication_factor().get(),
         nodes: node_shares(placement),
         zones: zone_shares(placement),
-        owners: placement.partitions().ids().map(|id| names(placement.owners(id))).collect(),
+        owners: placement
+            .partitions()
+            .ids()
+            .map(|id| names(placement.owners(id)))
+            .collect(),
     }
 }
 
@@ -124,7 +135,7 @@ fn ring_table(answer: &Answer) -> String {
                 share.zone.clone().unwrap_or_default(),
                 share.vnodes.to_string(),
                 share.preferred.to_string(),
-                text::show_percent(share.share),
+                text::show_percent(share.part),
             ]
         };
         shares.iter().map(row).collect()
@@ -146,10 +157,16 @@ fn ring_table(answer: &Answer) -> String {
 }
 
 fn key_table(located: &Located) -> String {
-    let rows = located
-        .owners
-        .iter()
-        .map(|owner| [owner.name.clone(), owner.zone.clone(), owner.endpoint.clone()]);
+    let rows = located.owners.iter().map(|owner| {
+        [
+            owner.name.clone(),
+            owner.zone.clone(),
+            owner.endpoint.clone(),
+        ]
+    });
     let owners = output::table(["owner", "zone", "endpoint"], &[], rows);
-    format!("Key {} is in partition {}\n\n{owners}", located.key, located.partition)
+    format!(
+        "Key {} is in partition {}\n\n{owners}",
+        located.key, located.partition
+    )
 }

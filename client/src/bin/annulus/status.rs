@@ -93,7 +93,10 @@ pub(crate) fn merge(
         Err(why) => Some(why.clone()),
         Ok(status) => disagreement(placement, node, status),
     };
-    let phase = status.as_ref().map_or("unreachable", admin::phase).to_owned();
+    let phase = status
+        .as_ref()
+        .map_or("unreachable", admin::phase)
+        .to_owned();
     NodeStatus {
         name: node.name.clone(),
         id: node.id.to_string(),
@@ -165,9 +168,8 @@ pub(crate) fn node_table(nodes: &[NodeStatus]) -> String {
 }
 
 fn row(node: &NodeStatus) -> [String; 11] {
-    let figure = |figure: fn(&Report) -> String| {
-        node.report.as_ref().map_or_else(|| "-".to_owned(), figure)
-    };
+    let figure =
+        |figure: fn(&Report) -> String| node.report.as_ref().map_or_else(|| "-".to_owned(), figure);
     [
         node.name.clone(),
         node.phase.clone(),

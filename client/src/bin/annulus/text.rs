@@ -22,15 +22,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// A time to live such as `60s` or `2h`; a bare number is seconds.
 pub(crate) fn ttl(text: &str) -> Result<TimeToLive, String> {
-    let seconds = match text.parse::<i64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let duration = duration(text)?;
-            if duration.subsec_nanos() != 0 {
-                return Err("must be whole seconds".into());
-            }
-            i64::try_from(duration.as_secs()).map_err(|_| "is too long".to_owned())?
+    let seconds = if let Ok(seconds) = text.parse::<i64>() {
+        seconds
+    } else {
+        let duration = duration(text)?;
+        if duration.subsec_nanos() != 0 {
+            return Err("must be whole seconds".into());
         }
+        i64::try_from(duration.as_secs()).map_err(|_| "is too long".to_owned())?
     };
     TimeToLive::from_seconds(seconds).map_err(|refused| refused.reason)
 }
@@ -55,7 +54,9 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 
 /// A size such as `1KiB`, `64k`, `1MiB` or a bare number of bytes. Powers of 1024.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let factor: usize = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -63,8 +64,12 @@ pub(crate) fn bytes(text: &str) -> Result<usize, String> {
         "m" | "mi" | "mib" => 1 << 20,
         _ => return Err("is no size; write it as 100, 1KiB or 1MiB".into()),
     };
-    let number: usize = number.parse().map_err(|_| "is no size; write it as 1KiB".to_owned())?;
-    number.checked_mul(factor).ok_or_else(|| "is too large".to_owned())
+    let number: usize = number
+        .parse()
+        .map_err(|_| "is no size; write it as 1KiB".to_owned())?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "is too large".to_owned())
 }
 
 /// A number of bytes for people: three digits and a binary unit.
@@ -93,7 +98,15 @@ mod tests {
         assert_eq!(bytes("1KiB"), Ok(1024));
         assert_eq!(bytes("64k"), Ok(65_536));
         assert_eq!(bytes("100"), Ok(100));
-        for bad in ["", "KiB", "1.5k", "9x", "-1", "99999999999999999999k", "18446744073709551615k"] {
+        for bad in [
+            "",
+            "KiB",
+            "1.5k",
+            "9x",
+            "-1",
+            "99999999999999999999k",
+            "18446744073709551615k",
+        ] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
     }

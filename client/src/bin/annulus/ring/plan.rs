@@ -16,9 +16,6 @@ use crate::output::{self, Format};
 use crate::ring::shares::zone_shares;
 use crate::text;
 
-/// The most nodes a plan can have; the ring's own limit.
-const MAX_NODES: i64 = annulus_ring::MAX_NODES as i64;
-
 /// Says what would move if the ring had this many nodes, without moving it.
 ///
 /// New nodes have capacity 1 and go to the zones with the fewest nodes; leaving nodes are the last
@@ -30,8 +27,8 @@ const MAX_NODES: i64 = annulus_ring::MAX_NODES as i64;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Plan {
-    /// How many nodes the ring should have.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_NODES))]
+    /// How many nodes the ring should have, 1024 at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     nodes: u16,
 }
 
@@ -69,7 +66,10 @@ fn answer(placement: &Placement, count: usize) -> anyhow::Result<Answer> {
     let (partitions, copies) = (placement.partitions(), placement.replication_factor());
     let transfers = plan(Some(placement), &desired, partitions, copies).context("plan the ring")?;
     let name = |id: NodeId| {
-        let node = desired.iter().chain(placement.nodes()).find(|node| node.id == id);
+        let node = desired
+            .iter()
+            .chain(placement.nodes())
+            .find(|node| node.id == id);
         node.map_or_else(|| id.to_string(), |node| node.name.clone())
     };
     let named = |transfer: &Transfer| Move {
@@ -89,12 +89,16 @@ fn desired_nodes(placement: &Placement, count: usize) -> Vec<Node> {
     let mut nodes = placement.nodes().to_vec();
     nodes.sort_by(|one, other| natural(&one.name).cmp(&natural(&other.name)));
     while nodes.len() > count {
-        let fullest = nodes_by_zone(&nodes).into_iter().max_by_key(|(_, count)| *count);
+        let fullest = nodes_by_zone(&nodes)
+            .into_iter()
+            .max_by_key(|(_, count)| *count);
         let last = fullest.and_then(|(zone, _)| nodes.iter().rposition(|node| node.zone == zone));
         nodes.remove(last.expect("a list longer than a count has a node in its fullest zone"));
     }
     while nodes.len() < count {
-        let emptiest = nodes_by_zone(&nodes).into_iter().min_by_key(|(_, count)| *count);
+        let emptiest = nodes_by_zone(&nodes)
+            .into_iter()
+            .min_by_key(|(_, count)| *count);
         let zone = emptiest.map_or_else(|| Zone::from("z1"), |(zone, _)| zone);
         let new = new_node(&nodes, zone);
         nodes.push(new);
@@ -115,13 +119,14 @@ fn nodes_by_zone(nodes: &[Node]) -> BTreeMap<Zone, usize> {
 fn new_node(nodes: &[Node], zone: Zone) -> Node {
     let is_free = |name: &String| nodes.iter().all(|node| node.name != *name);
     let stem = nodes.last().map_or("node-", |node| natural(&node.name).0);
-    let (number, name) = (0u128..)
-        .map(|number| (number, format!("{stem}{number}")))
-        .find(|(_, name)| is_free(name))
-        .expect("there are more numbers than nodes");
+    let names = (0..=nodes.len()).map(|number| format!("{stem}{number}"));
+    let name = names
+        .into_iter()
+        .find(is_free)
+        .expect("one name more than there are nodes");
     let nowhere = format!("{name}:0");
     Node {
-        id: NodeId(Uuid::from_u128(u128::MAX - number)),
+        id: NodeId(Uuid::from_u128(u128::MAX - nodes.len() as u128)),
         name,
         addresses: NodeAddresses {
             grpc: nowhere.clone(),
@@ -136,14 +141,17 @@ fn new_node(nodes: &[Node], zone: Zone) -> Node {
 }
 
 fn table(placement: &Placement, answer: &Answer) -> String {
-    let vnodes: usize = zone_shares(placement).iter().map(|share| share.vnodes).sum();
+    let vnodes: usize = zone_shares(placement)
+        .iter()
+        .map(|share| share.vnodes)
+        .sum();
     let mut pairs: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for step in &answer.moves {
         *pairs.entry((&step.from, &step.to)).or_default() += 1;
     }
-    let rows = pairs.into_iter().map(|((from, to), count)| {
-        [from.to_owned(), to.to_owned(), count.to_string()]
-    });
+    let rows = pairs
+        .into_iter()
+        .map(|((from, to), count)| [from.to_owned(), to.to_owned(), count.to_string()]);
     format!(
         "{} of {vnodes} vnodes move ({})\n\n{}",
         answer.moves.len(),
@@ -160,9 +168,18 @@ mod tests {
     #[test]
     fn the_fifth_node_takes_a_fifth_and_nothing_else_moves() {
         let answer = answer(&founded(4), 5).unwrap();
-        assert!(answer.moves.iter().all(|step| step.to == "node-4" && step.from != "node-4"));
+        assert!(
+            answer
+                .moves
+                .iter()
+                .all(|step| step.to == "node-4" && step.from != "node-4")
+        );
         let fifth = 256 * 3 / 5;
-        assert!(answer.moves.len().abs_diff(fifth) <= 3, "{} moves", answer.moves.len());
+        assert!(
+            answer.moves.len().abs_diff(fifth) <= 3,
+            "{} moves",
+            answer.moves.len()
+        );
     }
 
     #[test]
@@ -189,7 +206,11 @@ mod tests {
         let answer = Answer {
             partitions: 256,
             replication_factor: 3,
-            moves: vec![Move { partition: 7, from: "node-0".into(), to: "node-3".into() }],
+            moves: vec![Move {
+                partition: 7,
+                from: "node-0".into(),
+                to: "node-3".into(),
+            }],
         };
         assert_eq!(
             serde_json::to_string(&answer).unwrap(),

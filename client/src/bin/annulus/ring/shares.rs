@@ -20,7 +20,8 @@ pub(crate) struct Share {
     /// Partitions of which it is the preferred owner.
     pub(crate) preferred: usize,
     /// Its part of all vnodes, 0 to 1.
-    pub(crate) share: f64,
+    #[serde(rename = "share")]
+    pub(crate) part: f64,
 }
 
 /// Per node, in the order of names.
@@ -42,7 +43,7 @@ pub(crate) fn node_shares(placement: &Placement) -> Vec<Share> {
         zone: Some(node.zone.to_string()),
         vnodes: vnodes[at],
         preferred: preferred[at],
-        share: vnodes[at] as f64 / all.max(1) as f64,
+        part: vnodes[at] as f64 / all.max(1) as f64,
     };
     let mut shares: Vec<Share> = placement.nodes().iter().enumerate().map(share).collect();
     shares.sort_by(|one, other| natural(&one.name).cmp(&natural(&other.name)));
@@ -59,11 +60,11 @@ pub(crate) fn zone_shares(placement: &Placement) -> Vec<Share> {
             zone: None,
             vnodes: 0,
             preferred: 0,
-            share: 0.0,
+            part: 0.0,
         });
         zone.vnodes += node.vnodes;
         zone.preferred += node.preferred;
-        zone.share += node.share;
+        zone.part += node.part;
     }
     zones.into_values().collect()
 }
@@ -77,9 +78,15 @@ mod tests {
     fn all_vnodes_and_all_partitions_are_counted_once() {
         let placement = founded(5);
         for shares in [node_shares(&placement), zone_shares(&placement)] {
-            assert_eq!(shares.iter().map(|share| share.vnodes).sum::<usize>(), 256 * 3);
-            assert_eq!(shares.iter().map(|share| share.preferred).sum::<usize>(), 256);
-            let whole: f64 = shares.iter().map(|share| share.share).sum();
+            assert_eq!(
+                shares.iter().map(|share| share.vnodes).sum::<usize>(),
+                256 * 3
+            );
+            assert_eq!(
+                shares.iter().map(|share| share.preferred).sum::<usize>(),
+                256
+            );
+            let whole: f64 = shares.iter().map(|share| share.part).sum();
             assert!((whole - 1.0).abs() < 1e-9);
         }
     }

@@ -1,0 +1,372 @@
+//! What `annulus dev` does about its processes: a state machine of events and actions. Pure; the
+//! driver is `dev.rs`.
+//!
+//! Invariants: `ready` is said once, when all nodes serve; a node that dies stays down unless
+//! respawning was asked for; a node that dies before the first `ready` ends everything; after a stop
+//! nothing is started any more, and the end comes after the last process or at the limit.
+
+use std::time::Duration;
+
+use super::layout::NodeNumber;
+
+/// A dead node is started again after this time, where that was asked for.
+pub(crate) const RESPAWN_AFTER: Duration = Duration::from_secs(1);
+
+/// Nodes that still run so long after the request to stop are killed. Longer than a node's own
+/// limit for draining.
+pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A node's process ended.
+    Exited { node: NodeNumber, how: String },
+    /// Which nodes serve, by number.
+    Seen { serving: Vec<bool> },
+    /// Time has passed.
+    Tick,
+    /// Somebody asks to stop.
+    Stop,
+    /// The ring can't go on.
+    Failed,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Start a node's process.
+    Spawn(NodeNumber),
+    /// Tell people that all nodes serve.
+    SayReady,
+    /// Tell people something on stderr.
+    Say(String),
+    /// Ask a node's process to end.
+    Terminate(NodeNumber),
+    /// End a node's process.
+    Kill(NodeNumber),
+    /// All is over.
+    Finish {
+        /// Whether everything went as asked.
+        clean: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Node {
+    Running,
+    Down,
+    RespawnAt(Duration),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Not all nodes have served yet.
+    Starting,
+    /// They have.
+    Running,
+    /// Waiting for the processes to end.
+    Stopping {
+        kill_at: Duration,
+        clean: bool,
+        killed: bool,
+    },
+    Finished,
+}
+
+/// The state. Times are since the start.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    nodes: Vec<Node>,
+    respawn: bool,
+    phase: Phase,
+}
+
+impl Supervisor {
+    /// All nodes are to be started.
+    pub(crate) fn start(nodes: u16, respawn: bool) -> (Self, Vec<Action>) {
+        let state = vec![Node::Running; usize::from(nodes)];
+        let supervisor = Self {
+            nodes: state,
+            respawn,
+            phase: Phase::Starting,
+        };
+        (supervisor, (0..nodes).map(Action::Spawn).collect())
+    }
+
+    /// Whether any node has not served yet.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.phase == Phase::Starting
+    }
+
+    /// Whether it was asked to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { .. } | Phase::Finished)
+    }
+
+    /// Whether the node's process should be there.
+    pub(crate) fn is_running(&self, node: NodeNumber) -> bool {
+        self.nodes[usize::from(node)] == Node::Running
+    }
+
+    /// Takes an event.
+    pub(crate) fn on_event(&mut self, now: Duration, event: Event) -> Vec<Action> {
+        match event {
+            Event::Exited { node, how } => self.on_exit(now, node, &how),
+            Event::Seen { serving } => self.on_seen(&serving),
+            Event::Tick => self.on_tick(now),
+            Event::Stop => self.stop(now, true),
+            Event::Failed if self.is_stopping() => Vec::new(),
+            Event::Failed => self.stop(now, false),
+        }
+    }
+
+    fn on_exit(&mut self, now: Duration, node: NodeNumber, how: &str) -> Vec<Action> {
+        self.nodes[usize::from(node)] = Node::Down;
+        let ended = |what: &str| Action::Say(format!("node-{node} ended ({how}); {what}"));
+        match self.phase {
+            Phase::Finished => Vec::new(),
+            Phase::Stopping { .. } => self.finish_when_all_ended(),
+            _ if self.respawn => {
+                self.nodes[usize::from(node)] = Node::RespawnAt(now + RESPAWN_AFTER);
+                vec![ended("it is started again in a second")]
+            }
+            Phase::Running => vec![ended("it stays down")],
+            Phase::Starting => {
+                let mut actions = vec![ended("the ring can't start")];
+                actions.extend(self.stop(now, false));
+                actions
+            }
+        }
+    }
+
+    fn on_seen(&mut self, serving: &[bool]) -> Vec<Action> {
+        let all = serving.len() == self.nodes.len() && serving.iter().all(|serving| *serving);
+        if self.phase == Phase::Starting && all {
+            self.phase = Phase::Running;
+            return vec![Action::SayReady];
+        }
+        Vec::new()
+    }
+
+    fn on_tick(&mut self, now: Duration) -> Vec<Action> {
+        if let Phase::Stopping {
+            kill_at,
+            killed: false,
+            ..
+        } = self.phase
+            && now >= kill_at
+        {
+            return self.kill_all();
+        }
+        let mut actions = Vec::new();
+        for (node, state) in (0..).zip(&mut self.nodes) {
+            if matches!(state, Node::RespawnAt(at) if now >= *at) {
+                *state = Node::Running;
+                actions.push(Action::Spawn(node));
+            }
+        }
+        actions
+    }
+
+    fn stop(&mut self, now: Duration, clean: bool) -> Vec<Action> {
+        match self.phase {
+            // Asked twice: somebody is in a hurry.
+            Phase::Stopping { killed: false, .. } => return self.kill_all(),
+            Phase::Stopping { .. } | Phase::Finished => return Vec::new(),
+            Phase::Starting | Phase::Running => {}
+        }
+        self.phase = Phase::Stopping {
+            kill_at: now + DRAIN_LIMIT,
+            clean,
+            killed: false,
+        };
+        for state in &mut self.nodes {
+            if *state != Node::Running {
+                *state = Node::Down;
+            }
+        }
+        let mut actions: Vec<Action> = self.running().map(Action::Terminate).collect();
+        actions.extend(self.finish_when_all_ended());
+        actions
+    }
+
+    fn kill_all(&mut self) -> Vec<Action> {
+        if let Phase::Stopping { clean, killed, .. } = &mut self.phase {
+            (*clean, *killed) = (false, true);
+        }
+        self.running()
+            .flat_map(|node| {
+                [
+                    Action::Say(format!("node-{node} has not drained; killing it")),
+                    Action::Kill(node),
+                ]
+            })
+            .collect()
+    }
+
+    fn running(&self) -> impl Iterator<Item = NodeNumber> {
+        (0..)
+            .zip(&self.nodes)
+            .filter(|(_, state)| **state == Node::Running)
+            .map(|(node, _)| node)
+    }
+
+    fn finish_when_all_ended(&mut self) -> Vec<Action> {
+        match self.phase {
+            Phase::Stopping { clean, .. } if self.running().next().is_none() => {
+                self.phase = Phase::Finished;
+                vec![Action::Finish { clean }]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(10);
+
+    fn serving(count: usize) -> Event {
+        Event::Seen {
+            serving: (0..3).map(|node| node < count).collect(),
+        }
+    }
+
+    fn exited(node: NodeNumber) -> Event {
+        Event::Exited {
+            node,
+            how: "signal 9".into(),
+        }
+    }
+
+    fn started(respawn: bool) -> Supervisor {
+        let (mut supervisor, actions) = Supervisor::start(3, respawn);
+        assert_eq!(actions, [0, 1, 2].map(Action::Spawn));
+        assert_eq!(supervisor.on_event(NOW, serving(2)), []);
+        assert_eq!(supervisor.on_event(NOW, serving(3)), [Action::SayReady]);
+        supervisor
+    }
+
+    #[test]
+    fn ready_is_said_once() {
+        let mut supervisor = started(false);
+        assert_eq!(supervisor.on_event(NOW, serving(2)), []);
+        assert_eq!(supervisor.on_event(NOW, serving(3)), []);
+    }
+
+    #[test]
+    fn a_dead_node_stays_down() {
+        let mut supervisor = started(false);
+        assert!(matches!(
+            supervisor.on_event(NOW, exited(1))[..],
+            [Action::Say(_)]
+        ));
+        assert_eq!(
+            supervisor.on_event(NOW + Duration::from_secs(60), Event::Tick),
+            []
+        );
+        assert!(!supervisor.is_running(1));
+    }
+
+    #[test]
+    fn with_respawn_a_dead_node_comes_back_after_a_second() {
+        let mut supervisor = started(true);
+        supervisor.on_event(NOW, exited(1));
+        assert_eq!(
+            supervisor.on_event(NOW + Duration::from_millis(999), Event::Tick),
+            []
+        );
+        let later = NOW + RESPAWN_AFTER;
+        assert_eq!(supervisor.on_event(later, Event::Tick), [Action::Spawn(1)]);
+        assert_eq!(supervisor.on_event(later, Event::Tick), []);
+    }
+
+    #[test]
+    fn a_node_that_can_t_start_ends_everything_as_failed() {
+        let (mut supervisor, _) = Supervisor::start(3, false);
+        let actions = supervisor.on_event(NOW, exited(0));
+        assert_eq!(actions[1..], [Action::Terminate(1), Action::Terminate(2)]);
+        assert_eq!(supervisor.on_event(NOW, exited(1)), []);
+        assert_eq!(
+            supervisor.on_event(NOW, exited(2)),
+            [Action::Finish { clean: false }]
+        );
+    }
+
+    #[test]
+    fn a_stop_drains_and_ends_after_the_last_node() {
+        let mut supervisor = started(false);
+        supervisor.on_event(NOW, exited(2));
+        let actions = supervisor.on_event(NOW, Event::Stop);
+        assert_eq!(actions, [Action::Terminate(0), Action::Terminate(1)]);
+        assert_eq!(supervisor.on_event(NOW, exited(0)), []);
+        assert_eq!(
+            supervisor.on_event(NOW, exited(1)),
+            [Action::Finish { clean: true }]
+        );
+    }
+
+    #[test]
+    fn a_stop_with_all_nodes_down_ends_at_once() {
+        let mut supervisor = started(false);
+        (0..3).for_each(|node| drop(supervisor.on_event(NOW, exited(node))));
+        assert_eq!(
+            supervisor.on_event(NOW, Event::Stop),
+            [Action::Finish { clean: true }]
+        );
+    }
+
+    #[test]
+    fn a_waiting_respawn_is_given_up_by_a_stop() {
+        let mut supervisor = started(true);
+        supervisor.on_event(NOW, exited(1));
+        supervisor.on_event(NOW, Event::Stop);
+        assert_eq!(supervisor.on_event(NOW + RESPAWN_AFTER, Event::Tick), []);
+    }
+
+    #[test]
+    fn a_node_that_does_not_drain_is_killed_once_at_the_limit() {
+        let mut supervisor = started(false);
+        supervisor.on_event(NOW, Event::Stop);
+        let (limit, just_before) = (NOW + DRAIN_LIMIT, NOW.saturating_add(DRAIN_LIMIT / 2));
+        assert_eq!(supervisor.on_event(just_before, Event::Tick), []);
+        assert!(
+            supervisor
+                .on_event(limit, Event::Tick)
+                .contains(&Action::Kill(2))
+        );
+        assert_eq!(supervisor.on_event(limit, Event::Tick), []);
+        assert_eq!(supervisor.on_event(limit, Event::Stop), []);
+        supervisor.on_event(limit, exited(0));
+        supervisor.on_event(limit, exited(1));
+        assert_eq!(
+            supervisor.on_event(limit, exited(2)),
+            [Action::Finish { clean: false }]
+        );
+    }
+
+    #[test]
+    fn a_failure_drains_the_nodes_however_often_it_is_told() {
+        let mut supervisor = started(false);
+        assert_eq!(supervisor.on_event(NOW, Event::Failed).len(), 3);
+        assert_eq!(supervisor.on_event(NOW, Event::Failed), []);
+        (0..2).for_each(|node| drop(supervisor.on_event(NOW, exited(node))));
+        assert_eq!(
+            supervisor.on_event(NOW, exited(2)),
+            [Action::Finish { clean: false }]
+        );
+    }
+
+    #[test]
+    fn a_second_stop_does_not_wait() {
+        let mut supervisor = started(false);
+        supervisor.on_event(NOW, Event::Stop);
+        assert!(
+            supervisor
+                .on_event(NOW, Event::Stop)
+                .contains(&Action::Kill(0))
+        );
+    }
+}
