@@ -390,7 +390,7 @@ proptest! {
     fn a_leavers_vnodes_fan_out_and_nothing_else_moves(
         count in 5..=40usize,
         zones in prop::sample::select(vec![1usize, 3, 4, 5, 6]),
-        bits in 4..=10u32,
+        bits in 6..=10u32,
         pick in any::<usize>(),
     ) {
         prop_assume!(count > 2 * zones && zones_leave_room(zones, bits));
