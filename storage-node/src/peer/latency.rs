@@ -52,11 +52,6 @@ impl Latencies {
     pub(crate) fn p95(&self, peer: NodeId) -> Duration {
         self.0.get(&peer).map_or(FIRST_GUESS, |estimate| Duration::from_secs_f64(estimate.p95))
     }
-
-    /// Forgets peers that are gone.
-    pub(crate) fn retain(&mut self, stays: impl Fn(NodeId) -> bool) {
-        self.0.retain(|peer, _| stays(*peer));
-    }
 }
 
 #[cfg(test)]

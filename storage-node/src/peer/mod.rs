@@ -28,7 +28,7 @@ mod tonic_transport;
 mod transport;
 mod wire;
 
-pub(crate) use peers::{PeerFailure, Peers};
+pub(crate) use peers::{ForwardedAnswer, ForwardedWrite, PeerFailure, Peers};
 pub(crate) use responder::Responder;
 pub(crate) use service::PeerService;
 pub(crate) use tonic_transport::TonicTransport;

@@ -151,11 +151,6 @@ impl Outbox {
         }
     }
 
-    /// Another attempt is being made that callers may wait for.
-    pub(super) fn reconnecting(&self) {
-        self.reachability.send_replace(Reachability::Connecting);
-    }
-
     /// The session, or the attempt at one, ended. What it carried is lost; what waits is kept when
     /// another attempt follows at once, else given back.
     pub(super) fn close(&self, why: &'static str, next: Reachability) {

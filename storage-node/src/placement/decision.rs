@@ -14,7 +14,7 @@ pub(crate) enum Decision {
 
 /// Why an offered placement is refused. The one held stays; nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PlacementRefused {
+pub(crate) enum PlacementRefused {
     /// It is older than the one held: whoever offers it should fetch the newer.
     #[error("placement of epoch {offered} is older than epoch {held}, which this node holds")]
     Older {

@@ -15,7 +15,7 @@ const FORMAT_VERSION: u32 = 1;
 
 /// Why the persisted placement can't be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum PlacementFileError {
+pub(crate) enum PlacementFileError {
     /// The file system refused.
     #[error("{what} {}: {error}", path.display())]
     Io {

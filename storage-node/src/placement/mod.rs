@@ -15,6 +15,6 @@ mod decision;
 mod file;
 mod store;
 
-pub use decision::PlacementRefused;
-pub use file::PlacementFileError;
+pub(crate) use decision::PlacementRefused;
+pub(crate) use file::PlacementFileError;
 pub(crate) use store::{InstallError, Installed, PlacementStore};

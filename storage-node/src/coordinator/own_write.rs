@@ -1,0 +1,181 @@
+//! A write at the owner that mints its dot.
+//!
+//! Failure points, in order: before the mint everything is `rejected`; from the moment that the mint
+//! is handed to the replica the caller may be told `rejected` only by the replica itself; after it
+//! everything is `unknown`. The mint and all that follows run in a task of their own, so that a client
+//! that goes away can't leave a write on one owner alone.
+
+use std::sync::Arc;
+
+use annulus_causality::MintError;
+use annulus_proto::model::{ErrorCode, Outcome, RequestError};
+use annulus_ring::Placement;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::delete_sight::Sight;
+use super::get::Read;
+use super::owners::{OwnerFailure, too_few};
+use super::{Coordinator, RoundError};
+use crate::peer::{ForwardedAnswer, ForwardedWrite, Reachability};
+use crate::replica::{KeyAddress, Merge, Minted, ReplicaError, Write};
+
+impl Coordinator {
+    /// Coordinates a write as one of the key's owners. A stale round has minted nothing.
+    pub(super) async fn write_as_owner(
+        &self,
+        placement: &Placement,
+        address: &KeyAddress,
+        write: &ForwardedWrite,
+        deadline: Instant,
+    ) -> Result<ForwardedAnswer, RoundError> {
+        self.check_enough_reachable(placement, address, write.write_quorum, deadline).await?;
+        let mut context = write.context.clone();
+        if write.value.is_none() {
+            match self.look_for_victims(placement, address, write, deadline).await? {
+                Sight::Nothing { clock } => {
+                    return Ok(ForwardedAnswer { clock, version: 0, existed: false });
+                }
+                Sight::Something { context: seen } => context = seen,
+            }
+        }
+        let job = OwnWrite {
+            address: address.clone(),
+            write: ForwardedWrite { context, ..write.clone() },
+            deadline,
+        };
+        let (sender, verdict) = oneshot::channel();
+        let (coordinator, placement) = (self.clone(), Arc::new(placement.clone()));
+        self.0.tasks.spawn(async move { coordinator.mint_and_spread(placement, job, sender).await });
+        match timeout_at(deadline, verdict).await {
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(_)) => {
+                let message = "the write was given up while the node stops";
+                Err(RequestError::unknown(ErrorCode::Unavailable, message).into())
+            }
+            Err(_) => {
+                let message = format!(
+                    "fewer than {} replicas confirmed the write in time",
+                    write.write_quorum
+                );
+                Err(RequestError::unknown(ErrorCode::Timeout, message).into())
+            }
+        }
+    }
+
+    async fn mint_and_spread(
+        &self,
+        placement: Arc<Placement>,
+        job: OwnWrite,
+        verdict: oneshot::Sender<Result<ForwardedAnswer, RoundError>>,
+    ) {
+        match self.mint(&placement, &job).await {
+            Ok(minted) => self.spread(placement, job, minted, verdict).await,
+            Err(error) => {
+                let _ = verdict.send(Err(error)); // nobody may be waiting any more
+            }
+        }
+    }
+
+    /// Gives the write its dot. In `lww` keyspaces a context may be ahead of this copy, which must then
+    /// learn what the client saw first, or its write might lose to what it replaces.
+    async fn mint(&self, placement: &Placement, job: &OwnWrite) -> Result<Minted, RoundError> {
+        let first = self.0.replica.mint(job.to_mint(placement)).await;
+        let minted = match first {
+            Err(ReplicaError::NotMinted(MintError::ContextAhead)) => {
+                self.catch_up(placement, job).await?;
+                self.0.replica.mint(job.to_mint(placement)).await
+            }
+            first => first,
+        };
+        minted.map_err(|error| match error.outcome() {
+            Outcome::Rejected => OwnerFailure::of_own(error, placement).into(),
+            // It may have its dot: starting over would promise too much.
+            Outcome::Unknown => RoundError::Failed(error.into()),
+        })
+    }
+
+    /// Merges into this copy what a read that reaches the write's context shows.
+    async fn catch_up(&self, placement: &Placement, job: &OwnWrite) -> Result<(), RoundError> {
+        let read = Read {
+            address: job.address.clone(),
+            needed: job.write.read_quorum,
+            min_context: Some(job.write.context.clone()),
+            deadline: job.deadline,
+        };
+        let Some(state) = self.read_round(placement, &read).await? else {
+            return Ok(());
+        };
+        let merge = Merge {
+            address: job.address.clone(),
+            state,
+            deadline: job.deadline,
+            fence: placement.epoch(),
+        };
+        let merged = self.0.replica.merge(merge).await;
+        merged.map(|_| ()).map_err(|error| match OwnerFailure::of_own(error, placement) {
+            // Whatever came of the merge, the client's own write was not made.
+            OwnerFailure::Failed(error) => {
+                RoundError::Failed(RequestError { outcome: Outcome::Rejected, ..error })
+            }
+            stale @ OwnerFailure::Stale(_) => stale.into(),
+        })
+    }
+
+    /// Refuses a write that is known to miss its quorum, while that still means that nothing happened.
+    /// Waits for first attempts to connect, if it comes down to them.
+    async fn check_enough_reachable(
+        &self,
+        placement: &Placement,
+        address: &KeyAddress,
+        needed: usize,
+        deadline: Instant,
+    ) -> Result<(), RequestError> {
+        let mut reachable = 0;
+        let mut pending = FuturesUnordered::new();
+        for owner in placement.owners(address.partition()) {
+            let node = placement.node(*owner).id;
+            match self.0.peers.reachability(node) {
+                _ if self.is_self(placement, *owner) => reachable += 1,
+                Reachability::Connected => reachable += 1,
+                Reachability::Connecting => pending.push(self.0.peers.reach(node, deadline)),
+                Reachability::Unreachable => {}
+            }
+        }
+        while reachable < needed {
+            match pending.next().await {
+                Some(true) => reachable += 1,
+                Some(false) => {}
+                None => {
+                    let what = "can be reached; nothing was written";
+                    return Err(too_few(what, reachable, needed, None, Outcome::Rejected));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A write on its way at its minting owner.
+#[derive(Debug, Clone)]
+pub(super) struct OwnWrite {
+    pub(super) address: KeyAddress,
+    /// With the context that it is minted with.
+    pub(super) write: ForwardedWrite,
+    pub(super) deadline: Instant,
+}
+
+impl OwnWrite {
+    fn to_mint(&self, placement: &Placement) -> Write {
+        Write {
+            address: self.address.clone(),
+            content: self.write.value.clone(),
+            context: self.write.context.clone(),
+            ttl: self.write.ttl,
+            request_id: Some(self.write.request_id),
+            deadline: self.deadline,
+            fence: placement.epoch(),
+        }
+    }
+}

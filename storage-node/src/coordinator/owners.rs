@@ -1,0 +1,174 @@
+//! One owner, here or elsewhere; in which order owners are asked.
+
+use annulus_causality::KeyState;
+use annulus_proto::model::{ErrorCode, Outcome, RequestError};
+use annulus_proto::peer::v1::MergeReason;
+use annulus_ring::{NodeIndex, Placement, RingEpoch};
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::Coordinator;
+use crate::peer::{PeerFailure, Reachability};
+use crate::replica::{KeyAddress, Merge, ReplicaError};
+
+/// Why an owner did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OwnerFailure {
+    /// It acts under a newer placement, of this epoch.
+    Stale(RingEpoch),
+    /// It failed; the error says whether anything may have happened.
+    Failed(RequestError),
+}
+
+impl OwnerFailure {
+    /// What this node's own replica said under a placement that makes it an owner. When it says that it
+    /// is none, a newer placement is just being installed.
+    pub(super) fn of_own(error: ReplicaError, placement: &Placement) -> Self {
+        match error {
+            ReplicaError::StaleEpoch { fence, .. } => Self::Stale(fence),
+            ReplicaError::NotOwner { .. } => Self::Stale(RingEpoch(placement.epoch().0 + 1)),
+            other => Self::Failed(other.into()),
+        }
+    }
+}
+
+impl From<PeerFailure> for OwnerFailure {
+    fn from(failure: PeerFailure) -> Self {
+        let message = failure.to_string();
+        Self::Failed(match failure {
+            PeerFailure::Stale(epoch) => return Self::Stale(epoch),
+            PeerFailure::Refused(error) => error,
+            PeerFailure::Lost(_) => RequestError::unknown(ErrorCode::Unavailable, message),
+            PeerFailure::NotSent(_) | PeerFailure::Behind(_) => {
+                RequestError::rejected(ErrorCode::Unavailable, message)
+            }
+        })
+    }
+}
+
+impl Coordinator {
+    /// The owners of a partition, best first: this node, then those that are connected, the quickest
+    /// first, then the others.
+    pub(super) fn by_preference(
+        &self,
+        placement: &Placement,
+        address: &KeyAddress,
+    ) -> Vec<NodeIndex> {
+        let mut owners = placement.owners(address.partition()).to_vec();
+        owners.sort_by_cached_key(|owner| {
+            let node = placement.node(*owner).id;
+            if node == self.0.placement.node() {
+                return (0, std::time::Duration::ZERO);
+            }
+            let distance = match self.0.peers.reachability(node) {
+                Reachability::Connected => 1,
+                Reachability::Connecting => 2,
+                Reachability::Unreachable => 3,
+            };
+            (distance, self.0.peers.usual_latency(node))
+        });
+        owners
+    }
+
+    pub(super) fn is_self(&self, placement: &Placement, owner: NodeIndex) -> bool {
+        placement.node(owner).id == self.0.placement.node()
+    }
+
+    /// An owner's state of a key.
+    pub(super) async fn read_state(
+        &self,
+        placement: &Placement,
+        owner: NodeIndex,
+        address: &KeyAddress,
+        deadline: Instant,
+    ) -> Result<Option<KeyState>, OwnerFailure> {
+        if self.is_self(placement, owner) {
+            let state = in_time(deadline, self.0.replica.read(address)).await?;
+            return state.map_err(|error| OwnerFailure::of_own(error, placement));
+        }
+        let (node, epoch) = (placement.node(owner).id, placement.epoch());
+        let key = (&address.keyspace().name, address.key());
+        Ok(self.0.peers.read(node, epoch, key, deadline).await?)
+    }
+
+    /// The digest of an owner's state of a key.
+    pub(super) async fn read_digest(
+        &self,
+        placement: &Placement,
+        owner: NodeIndex,
+        address: &KeyAddress,
+        deadline: Instant,
+    ) -> Result<Option<u64>, OwnerFailure> {
+        if self.is_self(placement, owner) {
+            let digest = in_time(deadline, self.0.replica.digest(address)).await?;
+            return digest.map_err(|error| OwnerFailure::of_own(error, placement));
+        }
+        let (node, epoch) = (placement.node(owner).id, placement.epoch());
+        let key = (&address.keyspace().name, address.key());
+        Ok(self.0.peers.digest(node, epoch, key, deadline).await?)
+    }
+
+    /// Merges a state into an owner's. It holds the state, as durable as the keyspace asks for, once
+    /// this succeeds.
+    pub(super) async fn merge_into(
+        &self,
+        placement: &Placement,
+        owner: NodeIndex,
+        address: &KeyAddress,
+        state: &SharedState,
+        reason: MergeReason,
+        deadline: Instant,
+    ) -> Result<(), OwnerFailure> {
+        if self.is_self(placement, owner) {
+            let merge = Merge {
+                address: address.clone(),
+                state: state.state.clone(),
+                deadline,
+                fence: placement.epoch(),
+            };
+            let merged = self.0.replica.merge(merge).await;
+            return merged.map(|_| ()).map_err(|error| OwnerFailure::of_own(error, placement));
+        }
+        let (node, epoch) = (placement.node(owner).id, placement.epoch());
+        let key = (&address.keyspace().name, address.key());
+        let merged =
+            self.0.peers.merge(node, epoch, key, state.encoded.clone(), reason, deadline).await;
+        Ok(merged?)
+    }
+}
+
+/// A state and its encoding, which all owners are sent.
+#[derive(Debug, Clone)]
+pub(super) struct SharedState {
+    pub(super) state: KeyState,
+    pub(super) encoded: Bytes,
+}
+
+async fn in_time<T>(
+    deadline: Instant,
+    work: impl Future<Output = T>,
+) -> Result<T, OwnerFailure> {
+    timeout_at(deadline, work).await.map_err(|_| {
+        let message = "this node's replica did not read within the deadline";
+        OwnerFailure::Failed(RequestError::rejected(ErrorCode::Timeout, message))
+    })
+}
+
+/// The error of a request for which too few owners could do their part.
+pub(super) fn too_few(
+    what: &str,
+    done: usize,
+    needed: usize,
+    last: Option<&RequestError>,
+    outcome: Outcome,
+) -> RequestError {
+    let why = last.map_or_else(String::new, |last| format!("; the last failure: {last}"));
+    let message = format!("{done} of the {needed} replicas asked for {what}{why}");
+    let code = match last.map(|last| last.code) {
+        // All owners suffer from the same: say so.
+        Some(code @ (ErrorCode::Overloaded | ErrorCode::DiskFull)) if done == 0 => code,
+        _ => ErrorCode::QuorumUnavailable,
+    };
+    let retry_after = last.and_then(|last| last.retry_after);
+    RequestError { code, outcome, retry_after, ..RequestError::rejected(code, message) }
+}

@@ -1,0 +1,117 @@
+//! The driver of read repair.
+//!
+//! Repair writes never mint; they carry the read's deadline and epoch, and go through the same merge
+//! as every replica write.
+
+use annulus_proto::model::{ErrorCode, Outcome, RequestError};
+use annulus_proto::peer::v1::MergeReason;
+use annulus_ring::{NodeIndex, Placement};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio::time::timeout_at;
+
+use super::get::Read;
+use super::metrics::{RepairKind, RepairLabels};
+use super::owners::{OwnerFailure, SharedState, too_few};
+use super::read_plan::Finding;
+use super::read_repair::{Repair, Spread, decide};
+use super::{Coordinator, RoundError};
+
+impl Coordinator {
+    /// Brings stale owners up to what the read found, and waits for as many as the answer needs.
+    pub(super) async fn mend(
+        &self,
+        placement: &Placement,
+        candidates: &[NodeIndex],
+        read: &Read,
+        finding: &Finding,
+    ) -> Result<(), RoundError> {
+        let owners = candidates.len();
+        let write = read.address.keyspace().write.resolve(owners).unwrap_or(owners);
+        let contacted = finding.holders.len() + finding.stale.len();
+        let spread = Spread { contacted, holders: finding.holders.len() };
+        let repair = decide(spread, read.needed, owners / 2 + 1, write);
+        let Some(merged) = finding.merged.clone() else {
+            return Ok(()); // nobody has a record: nobody lacks one
+        };
+        let (acks, kind) = match repair {
+            Repair::None => return Ok(()),
+            Repair::Background => (0, RepairKind::Background),
+            Repair::Blocking { acks } => (acks, RepairKind::Blocking),
+        };
+        self.0.metrics.read_repairs.get_or_create(&RepairLabels { kind }).inc();
+        let state = SharedState { encoded: merged.encode(), state: merged };
+        // Owners that the read did not ask come last: they help when a stale one fails.
+        let targets = finding.stale.iter().map(|place| candidates[*place]).collect();
+        let spare = (0..owners)
+            .filter(|place| !finding.holders.contains(place) && !finding.stale.contains(place))
+            .map(|place| candidates[place])
+            .collect();
+        self.merge_until(placement, read, state, targets, spare, acks).await
+    }
+
+    /// Merges a state into all `targets`, and into a spare for each that fails while `acks` are wanted.
+    async fn merge_until(
+        &self,
+        placement: &Placement,
+        read: &Read,
+        state: SharedState,
+        targets: Vec<NodeIndex>,
+        mut spare: Vec<NodeIndex>,
+        acks: usize,
+    ) -> Result<(), RoundError> {
+        let mut results = self.merge_in_background(placement, read, state.clone(), targets);
+        let (mut held, mut last) = (0, None);
+        while held < acks {
+            let result = timeout_at(read.deadline, results.recv()).await;
+            match result.map_err(|_| late(read))? {
+                Some(Ok(())) => held += 1,
+                Some(Err(OwnerFailure::Stale(epoch))) => return Err(RoundError::Stale(epoch)),
+                Some(Err(OwnerFailure::Failed(error))) => last = Some(error),
+                None => {
+                    let Some(next) = spare.pop() else {
+                        let what = "took what the read repairs";
+                        let error = too_few(what, held, acks, last.as_ref(), Outcome::Rejected);
+                        return Err(error.into());
+                    };
+                    results = self.merge_in_background(placement, read, state.clone(), vec![next]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on when nobody waits for the results any more.
+    fn merge_in_background(
+        &self,
+        placement: &Placement,
+        read: &Read,
+        state: SharedState,
+        targets: Vec<NodeIndex>,
+    ) -> mpsc::Receiver<Result<(), OwnerFailure>> {
+        let (sender, results) = mpsc::channel(targets.len().max(1));
+        let (coordinator, placement, read) = (self.clone(), placement.clone(), read.clone());
+        self.0.tasks.spawn(async move {
+            let mut merges: FuturesUnordered<_> = targets
+                .into_iter()
+                .map(|owner| {
+                    let reason = MergeReason::ReadRepair;
+                    let (address, deadline) = (&read.address, read.deadline);
+                    coordinator.merge_into(&placement, owner, address, &state, reason, deadline)
+                })
+                .collect();
+            while let Some(result) = merges.next().await {
+                let _ = sender.try_send(result); // there is room for all; nobody may be waiting
+            }
+        });
+        results
+    }
+}
+
+fn late(read: &Read) -> RoundError {
+    let message = format!(
+        "the read of {} found a write on too few replicas, and could not repair it in time",
+        read.address.key()
+    );
+    RequestError::rejected(ErrorCode::Timeout, message).into()
+}

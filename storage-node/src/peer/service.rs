@@ -1,0 +1,187 @@
+//! The gRPC service: batches in, batches out.
+//!
+//! Each stream is served by one task: requests run side by side, and whatever is ready leaves in one
+//! frame. The number that runs at a time is what one caller may have in flight, so a caller that
+//! keeps to its own bound is never held up.
+
+use std::time::Duration;
+
+use annulus_proto::peer::v1::peer_server::{Peer, PeerServer};
+use annulus_proto::peer::v1::{Hello, Reply, ReplyFrame, RequestFrame, Welcome, reply};
+use futures::FutureExt as _;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::outbox::MAX_CALLS;
+use super::responder::Responder;
+
+/// The largest frame either way: 1 MiB, or one request with a state of any size that merges may build.
+pub(super) const MAX_MESSAGE_BYTES: usize = 256 << 20;
+
+/// Bytes on the way in each direction of a connection before the receiver has taken them.
+pub(super) const WINDOW_BYTES: u32 = 8 << 20;
+
+/// How long a caller may take to say who it is.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Reply frames waiting to be written to one caller.
+const MAX_WAITING_FRAMES: usize = 8;
+
+/// Replies in one frame.
+const MAX_FRAME_REPLIES: usize = 256;
+
+/// Bytes of the states in one reply frame, unless a single one is larger.
+const MAX_FRAME_BYTES: usize = 1 << 20;
+
+/// How often a caller's connection is asked for a sign of life.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long that sign may take before the connection is closed.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves peers.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerService {
+    responder: Responder,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl PeerService {
+    /// A service whose streams end at `shutdown`.
+    pub(crate) fn new(
+        responder: Responder,
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { responder, tasks, shutdown }
+    }
+
+    /// Serves a listener until shutdown.
+    pub(crate) async fn serve(self, listener: TcpListener) -> Result<(), tonic::transport::Error> {
+        let shutdown = self.shutdown.clone();
+        let service = PeerServer::new(self)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Server::builder()
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+            .add_service(service)
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                shutdown.cancelled_owned(),
+            )
+            .await
+    }
+
+    fn check(&self, hello: &Hello) -> Result<(), Status> {
+        let placement = self.responder.placement();
+        let node = placement.node().to_string();
+        if hello.to != node {
+            let message = format!("this is node {node}, not {}", hello.to);
+            return Err(Status::failed_precondition(message));
+        }
+        let cluster = placement.current().map(|placement| placement.cluster_id().to_string());
+        match cluster {
+            Some(cluster) if cluster != hello.cluster_id => {
+                let message = format!("this is cluster {cluster}, not {}", hello.cluster_id);
+                Err(Status::failed_precondition(message))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    type ExchangeStream = ReceiverStream<Result<ReplyFrame, Status>>;
+
+    async fn exchange(
+        &self,
+        request: Request<Streaming<RequestFrame>>,
+    ) -> Result<Response<Self::ExchangeStream>, Status> {
+        let mut requests = request.into_inner();
+        let first = timeout(HELLO_TIMEOUT, requests.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no hello came"))??;
+        let hello = first.and_then(|frame| frame.hello);
+        self.check(&hello.ok_or_else(|| Status::invalid_argument("the first frame is no hello"))?)?;
+
+        let (frames, receiver) = mpsc::channel(MAX_WAITING_FRAMES);
+        let node_id = self.responder.placement().node().to_string();
+        let welcome = ReplyFrame { welcome: Some(Welcome { node_id }), replies: Vec::new() };
+        frames.try_send(Ok(welcome)).map_err(|_| Status::internal("a new channel is full"))?;
+        let (responder, shutdown) = (self.responder.clone(), self.shutdown.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = serve_stream(&responder, requests, frames) => {}
+                () = shutdown.cancelled() => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// Serves one stream until the caller ends it or no longer takes replies.
+async fn serve_stream(
+    responder: &Responder,
+    mut requests: Streaming<RequestFrame>,
+    frames: mpsc::Sender<Result<ReplyFrame, Status>>,
+) {
+    let mut running = FuturesUnordered::new();
+    let mut told_epoch = 0;
+    let mut open = true;
+    while open || !running.is_empty() {
+        tokio::select! {
+            // Both are cancel-safe: they keep their progress in `requests` and `running`.
+            frame = requests.message(), if open && running.len() < MAX_CALLS => match frame {
+                Ok(Some(frame)) => {
+                    running.extend(frame.requests.into_iter().map(|r| responder.respond(r)));
+                }
+                Ok(None) => open = false,
+                Err(_) => return, // the connection broke: nobody takes replies any more
+            },
+            Some(first) = running.next(), if !running.is_empty() => {
+                let mut replies = vec![first];
+                let mut bytes = size_of(&replies[0]);
+                while replies.len() < MAX_FRAME_REPLIES && bytes < MAX_FRAME_BYTES {
+                    let Some(Some(next)) = running.next().now_or_never() else { break };
+                    bytes += size_of(&next);
+                    replies.push(next);
+                }
+                replies.iter_mut().for_each(|reply| tell_placement_once(reply, &mut told_epoch));
+                if frames.send(Ok(ReplyFrame { welcome: None, replies })).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// When an epoch begins, every request under way is refused with the newer placement, which may be
+/// large: one copy on each stream is enough.
+fn tell_placement_once(reply: &mut Reply, told_epoch: &mut u64) {
+    if let Some(reply::Body::Error(error)) = &mut reply.body {
+        match &error.newer {
+            Some(newer) if newer.epoch <= *told_epoch => error.newer = None,
+            Some(newer) => *told_epoch = newer.epoch,
+            None => {}
+        }
+    }
+}
+
+fn size_of(reply: &Reply) -> usize {
+    match &reply.body {
+        Some(reply::Body::Read(read)) => read.state.as_ref().map_or(0, bytes::Bytes::len),
+        _ => 0,
+    }
+}
