@@ -58,6 +58,10 @@ fn find(build: &Path) -> Result<PathBuf> {
     }
     match found.as_slice() {
         [one] => Ok(one.clone()),
-        other => bail!("{} copies of {LIBRARY} under {}, expected one", other.len(), build.display()),
+        other => bail!(
+            "{} copies of {LIBRARY} under {}, expected one",
+            other.len(),
+            build.display()
+        ),
     }
 }

@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 
 /// The project's root.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the project")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is a folder of the project")
 }
 
 /// What is built once and kept: `$ANNULUS_CACHE`, by default `~/.cache/annulus`.
@@ -15,7 +17,8 @@ pub(crate) fn cache() -> Result<PathBuf> {
     if let Some(path) = env::var_os("ANNULUS_CACHE") {
         return Ok(path.into());
     }
-    let home = env::var_os("HOME").context("neither ANNULUS_CACHE nor HOME is set: no place for caches")?;
+    let home = env::var_os("HOME")
+        .context("neither ANNULUS_CACHE nor HOME is set: no place for caches")?;
     Ok(Path::new(&home).join(".cache/annulus"))
 }
 

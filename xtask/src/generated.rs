@@ -38,14 +38,21 @@ pub(crate) fn check() -> Result<()> {
 
 fn differing() -> Result<Vec<File>> {
     let generated = generate()?;
-    Ok(generated.into_iter().filter(|(path, text)| fs::read_to_string(root().join(path)).ok().as_ref() != Some(text)).collect())
+    Ok(generated
+        .into_iter()
+        .filter(|(path, text)| fs::read_to_string(root().join(path)).ok().as_ref() != Some(text))
+        .collect())
 }
 
 fn generate() -> Result<Vec<File>> {
     execute(&mut cargo(&["build", "--workspace", "--locked", "--bins"]))?;
     let folder = tempfile_folder()?;
     let operator = target().join("debug/annulus-operator");
-    output(Command::new(operator).args(["generate", "--into"]).arg(&folder))?;
+    output(
+        Command::new(operator)
+            .args(["generate", "--into"])
+            .arg(&folder),
+    )?;
     let mut files = Vec::new();
     collect(&folder, &folder, &mut files)?;
     fs::remove_dir_all(&folder)?;

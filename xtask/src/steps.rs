@@ -16,7 +16,10 @@ pub(crate) struct Steps {
 impl Steps {
     /// No step yet.
     pub(crate) fn new(task: &'static str) -> Self {
-        Self { task, done: Vec::new() }
+        Self {
+            task,
+            done: Vec::new(),
+        }
     }
 
     /// Runs a step; when it fails, the task ends there.
@@ -43,7 +46,12 @@ impl Steps {
 
     fn print(&self, verdict: &str) {
         println!("\n{} {verdict}:", self.task);
-        let width = self.done.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let width = self
+            .done
+            .iter()
+            .map(|(name, _)| name.len())
+            .max()
+            .unwrap_or(0);
         for (name, took) in &self.done {
             println!("  {name:width$}  {:7.1} s", took.as_secs_f64());
         }
@@ -57,7 +65,9 @@ pub(crate) fn execute(command: &mut Command) -> Result<()> {
     if command.get_current_dir().is_none() {
         command.current_dir(root());
     }
-    let status = command.status().with_context(|| format!("start {command:?}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("start {command:?}"))?;
     if !status.success() {
         bail!("{command:?} ended with {status}");
     }
@@ -66,9 +76,16 @@ pub(crate) fn execute(command: &mut Command) -> Result<()> {
 
 /// Runs a command in the project's root and returns what it printed.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let output = command.current_dir(root()).output().with_context(|| format!("start {command:?}"))?;
+    let output = command
+        .current_dir(root())
+        .output()
+        .with_context(|| format!("start {command:?}"))?;
     if !output.status.success() {
-        bail!("{command:?} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{command:?} ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8(output.stdout)?)
 }
@@ -80,7 +97,10 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-#[expect(clippy::disallowed_methods, reason = "a task's own stopwatch; nothing depends on it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a task's own stopwatch; nothing depends on it"
+)]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -29,11 +29,17 @@ pub(crate) struct Source {
 
 impl Source {
     fn has_extension(&self, extension: &str) -> bool {
-        self.path.extension().is_some_and(|found| found == extension)
+        self.path
+            .extension()
+            .is_some_and(|found| found == extension)
     }
 
     fn finding(&self, line: usize, what: impl Into<String>) -> Finding {
-        Finding { file: self.path.clone(), line, what: what.into() }
+        Finding {
+            file: self.path.clone(),
+            line,
+            what: what.into(),
+        }
     }
 }
 
@@ -43,7 +49,12 @@ pub(crate) fn run() -> Result<()> {
     let mut findings: Vec<Finding> = sources
         .iter()
         .flat_map(|source| {
-            let checks = [module_docs::check, waiting::check, wording::check, markdown_links::check];
+            let checks = [
+                module_docs::check,
+                waiting::check,
+                wording::check,
+                markdown_links::check,
+            ];
             checks.into_iter().flat_map(|check| check(source))
         })
         .collect();
@@ -60,10 +71,18 @@ pub(crate) fn run() -> Result<()> {
 
 /// Every tracked text file; binary ones are passed over.
 fn tracked() -> Result<Vec<Source>> {
-    let listing = output(Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]))?;
+    let listing = output(Command::new("git").args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]))?;
     let read = |name: &str| {
         let text = std::fs::read_to_string(root().join(name)).ok()?;
-        Some(Source { path: Path::new(name).to_owned(), text })
+        Some(Source {
+            path: Path::new(name).to_owned(),
+            text,
+        })
     };
     Ok(listing.lines().filter_map(read).collect())
 }

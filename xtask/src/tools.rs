@@ -16,7 +16,11 @@ struct GoTool {
     version: &'static str,
 }
 
-const BUF: GoTool = GoTool { name: "buf", package: "github.com/bufbuild/buf/cmd/buf", version: "v1.75.0" };
+const BUF: GoTool = GoTool {
+    name: "buf",
+    package: "github.com/bufbuild/buf/cmd/buf",
+    version: "v1.75.0",
+};
 const CARGO_DENY: &str = "0.20.2";
 
 /// The linter of protobuf files.
@@ -25,26 +29,43 @@ pub(crate) fn buf() -> Result<PathBuf> {
 }
 
 fn go_tool(tool: &GoTool) -> Result<PathBuf> {
-    let folder = cache()?.join("tools").join(format!("{}-{}", tool.name, tool.version));
+    let folder = cache()?
+        .join("tools")
+        .join(format!("{}-{}", tool.name, tool.version));
     let program = folder.join(tool.name);
     if !program.exists() {
         println!("building {} {}", tool.name, tool.version);
         let package = format!("{}@{}", tool.package, tool.version);
-        execute(Command::new("go").args(["install", &package]).env("GOBIN", &folder).env("CGO_ENABLED", "0"))?;
+        execute(
+            Command::new("go")
+                .args(["install", &package])
+                .env("GOBIN", &folder)
+                .env("CGO_ENABLED", "0"),
+        )?;
     }
     Ok(program)
 }
 
 /// The guard of licences, bans and import directions.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
-    let folder = cache()?.join("tools").join(format!("cargo-deny-{CARGO_DENY}"));
+    let folder = cache()?
+        .join("tools")
+        .join(format!("cargo-deny-{CARGO_DENY}"));
     let program = folder.join("bin/cargo-deny");
     if !program.exists() {
         println!("building cargo-deny {CARGO_DENY}");
         execute(
-            cargo(&["install", "--locked", "--debug", "--version", CARGO_DENY, "cargo-deny", "--root"])
-                .arg(&folder)
-                .env_remove("CARGO_TARGET_DIR"),
+            cargo(&[
+                "install",
+                "--locked",
+                "--debug",
+                "--version",
+                CARGO_DENY,
+                "cargo-deny",
+                "--root",
+            ])
+            .arg(&folder)
+            .env_remove("CARGO_TARGET_DIR"),
         )?;
     }
     Ok(program)

@@ -13,7 +13,18 @@ pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::new("verify");
     steps.run("tidy", tidy::run)?;
     steps.command("format", &mut cargo(&["fmt", "--all", "--check"]))?;
-    steps.command("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    steps.command(
+        "lints",
+        &mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )?;
     steps.command(
         "documentation",
         cargo(&["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
@@ -21,11 +32,22 @@ pub(crate) fn run() -> Result<()> {
     steps.run("generated files", generated::check)?;
     steps.run("licences and imports", || {
         let deny = tools::cargo_deny()?;
-        crate::steps::execute(Command::new(deny).args(["--offline", "--all-features", "check", "bans", "licenses", "sources"]))
+        crate::steps::execute(Command::new(deny).args([
+            "--offline",
+            "--all-features",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ]))
     })?;
     steps.run("protobuf", || {
         let buf = tools::buf()?;
-        crate::steps::execute(Command::new(buf).arg("lint").current_dir(root().join("proto")))
+        crate::steps::execute(
+            Command::new(buf)
+                .arg("lint")
+                .current_dir(root().join("proto")),
+        )
     })?;
     steps.run("charts", lab::check_charts)?;
     steps.finish();

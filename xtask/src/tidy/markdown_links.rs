@@ -14,7 +14,8 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
             let path = target.split('#').next().unwrap_or_default();
             let is_ours = !path.is_empty() && !path.contains("://") && !path.starts_with("mailto:");
             if is_ours && !folder.join(path).exists() {
-                findings.push(source.finding(at + 1, format!("the link to `{target}` leads nowhere")));
+                findings
+                    .push(source.finding(at + 1, format!("the link to `{target}` leads nowhere")));
             }
         }
     }
@@ -23,5 +24,7 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
 
 /// The targets of `[text](target)` in a line.
 fn targets(line: &str) -> impl Iterator<Item = &str> {
-    line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+    line.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
 }

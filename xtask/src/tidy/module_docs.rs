@@ -11,11 +11,17 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     if !source.text.starts_with("//!") {
-        findings.push(source.finding(1, "open the module with `//!`: what it owns, and what it leaves to others"));
+        findings.push(source.finding(
+            1,
+            "open the module with `//!`: what it owns, and what it leaves to others",
+        ));
     }
     let lines = source.text.lines().count();
     if lines > MAX_LINES {
-        findings.push(source.finding(MAX_LINES, format!("{lines} lines, more than {MAX_LINES}: split it by meaning")));
+        findings.push(source.finding(
+            MAX_LINES,
+            format!("{lines} lines, more than {MAX_LINES}: split it by meaning"),
+        ));
     }
     findings
 }

@@ -3,7 +3,11 @@
 use super::{Finding, Source};
 
 pub(super) fn check(source: &Source) -> Vec<Finding> {
-    let is_test = source.has_extension("rs") && source.path.components().any(|part| part.as_os_str() == "tests");
+    let is_test = source.has_extension("rs")
+        && source
+            .path
+            .components()
+            .any(|part| part.as_os_str() == "tests");
     if !is_test {
         return Vec::new();
     }
@@ -13,6 +17,11 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
         .lines()
         .enumerate()
         .filter(|(_, line)| sleeps(line) && !line.contains("// paced:"))
-        .map(|(at, _)| source.finding(at + 1, "wait for a condition instead (or say why: `// paced: …`)"))
+        .map(|(at, _)| {
+            source.finding(
+                at + 1,
+                "wait for a condition instead (or say why: `// paced: …`)",
+            )
+        })
         .collect()
 }

@@ -7,15 +7,26 @@ const EMPTY_NAMES: [&str; 5] = ["util", "utils", "common", "helpers", "misc"];
 
 pub(super) fn check(source: &Source) -> Vec<Finding> {
     let mut findings = marks(source);
-    let stem = source.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let stem = source
+        .path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default();
     if EMPTY_NAMES.contains(&stem) {
-        findings.push(source.finding(1, format!("`{stem}` says nothing: name the file after what it holds")));
+        findings.push(source.finding(
+            1,
+            format!("`{stem}` says nothing: name the file after what it holds"),
+        ));
     }
     findings
 }
 
 fn marks(source: &Source) -> Vec<Finding> {
-    if source.path.file_name().is_some_and(|name| name == "wording.rs") {
+    if source
+        .path
+        .file_name()
+        .is_some_and(|name| name == "wording.rs")
+    {
         return Vec::new();
     }
     let unfinished = ["TODO", "FIXME", "XXX:", "unimplemented!(", "todo!("];

@@ -1,0 +1,36 @@
+//! `make test`: the checks, the workspace's tests, and the scenarios on a real Kubernetes.
+
+use anyhow::{Context, Result};
+
+use crate::steps::{Steps, cargo};
+use crate::{lab, verify};
+
+/// Runs everything, or everything but the scenarios that need a cluster.
+pub(crate) fn run(without_cluster: bool) -> Result<()> {
+    if !without_cluster {
+        // Said before an hour is spent on the rest.
+        lab::requirements().context("leave the cluster tests out with `make test E2E=no`")?;
+    }
+    verify::run()?;
+    let mut steps = Steps::new("test");
+    steps.command(
+        "build",
+        &mut cargo(&["build", "--workspace", "--locked", "--bins"]),
+    )?;
+    steps.command(
+        "workspace",
+        &mut cargo(&["test", "--workspace", "--locked"]),
+    )?;
+    if without_cluster {
+        println!("the tests on Kubernetes were left out, as asked");
+    } else {
+        steps.run("images", lab::build_images)?;
+        steps.run("cluster up", lab::up)?;
+        steps.run("operator installed", lab::install)?;
+        let scenarios = steps.run("scenarios", lab::scenarios);
+        steps.run("cluster down", lab::down)?;
+        scenarios?;
+    }
+    steps.finish();
+    Ok(())
+}
