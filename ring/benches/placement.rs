@@ -80,6 +80,10 @@ fn planning(criterion: &mut Criterion) {
             ("a node joins", nodes(NODES + 1, zones)),
             ("a node leaves", nodes(NODES - 1, zones)),
             ("half the nodes double", doubled),
+            (
+                "half the nodes leave and zones change",
+                nodes(NODES / 2, zones + 1),
+            ),
         ] {
             group.bench_function(format!("{change}, {zones} zones"), |bencher| {
                 bencher.iter(|| plan(Some(&current), &desired, q(), n()).expect("enough nodes"));
