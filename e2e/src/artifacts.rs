@@ -109,8 +109,8 @@ fn event_line(event: &Event) -> String {
     )
 }
 
-/// The logs of all containers of the scenario's namespace and of the operator, current and
-/// previous ones, by `pod.container`.
+/// The logs of all containers of the scenario's namespace and of the operator since the scenario
+/// began, current and previous ones, by `pod.container`.
 pub async fn logs(namespace: &TestNamespace) -> Result<Vec<(String, String)>> {
     let mut logs = Vec::new();
     for name in [namespace.name.as_str(), OPERATOR_NAMESPACE] {
@@ -130,7 +130,7 @@ pub async fn logs(namespace: &TestNamespace) -> Result<Vec<(String, String)>> {
                         container: Some(container.name.clone()),
                         previous,
                         tail_lines: Some(LOG_LINES),
-                        timestamps: false,
+                        since_time: namespace.created.as_ref().map(|created| created.0),
                         ..LogParams::default()
                     };
                     // Absent when the container never started, or never restarted.

@@ -8,7 +8,7 @@ use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use futures::FutureExt;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::Time};
 use kube::{
     Api, Client,
     api::{DeleteParams, PostParams},
@@ -27,6 +27,8 @@ pub struct TestNamespace {
     pub client: Client,
     /// The namespace's name, new for every run.
     pub name: String,
+    /// When it was created, by the API server's clock.
+    pub created: Option<Time>,
 }
 
 impl TestNamespace {
@@ -91,7 +93,11 @@ async fn create(client: Client, scenario: &str) -> Result<TestNamespace> {
         .metadata
         .name
         .context("the API server gave the namespace no name")?;
-    Ok(TestNamespace { client, name })
+    Ok(TestNamespace {
+        client,
+        name,
+        created: created.metadata.creation_timestamp,
+    })
 }
 
 async fn delete(namespace: &TestNamespace) -> Result<()> {
@@ -127,10 +133,10 @@ async fn refuse_error_lines(namespace: &TestNamespace) -> Result<()> {
     Ok(())
 }
 
-/// Both formats of the logs: text (level in the second column) and JSON.
+/// Both formats of the logs: text (level in the second column, maybe coloured) and JSON.
 fn is_error_line(line: &str) -> bool {
-    line.contains(r#""level":"ERROR""#)
-        || line.split_whitespace().take(2).any(|word| word == "ERROR")
+    let bare = |word: &str| word.trim_matches(|c: char| !c.is_ascii_uppercase()) == "ERROR";
+    line.contains(r#""level":"ERROR""#) || line.split_whitespace().take(2).any(bare)
 }
 
 #[cfg(test)]
@@ -144,6 +150,9 @@ mod tests {
         ));
         assert!(is_error_line(
             r#"{"timestamp":"…","level":"ERROR","message":"x"}"#
+        ));
+        assert!(is_error_line(
+            "2026-01-01T00:00:00Z \u{1b}[31mERROR\u{1b}[0m annulus_node: x"
         ));
         assert!(!is_error_line(
             "2026-01-01T00:00:00Z  INFO annulus_node: peer said ERROR"

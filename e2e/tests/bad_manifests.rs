@@ -98,7 +98,8 @@ async fn changes_that_cannot_be_made_are_refused_or_reported() -> Result<()> {
         let more = json!({"spec": {"pools": [{"name": "default", "nodes": 4, "storage": {"size": "1Gi"}}]}});
         cluster.patch(more).await?;
         let stalled = cluster.await_condition("Stalled", "True", FOUNDING).await?;
-        assert!(stalled.message.contains("nodes"), "{stalled:?}");
+        assert_eq!(stalled.reason, "ScalingNotSupported", "{stalled:?}");
+        assert!(!stalled.message.is_empty(), "{stalled:?}");
         assert_eq!(cluster.ring_epoch().await?, epoch, "the placement stays");
         assert_eq!(cluster.all_endpoints(3).await?.len(), 3, "the nodes stay");
         Ok(())

@@ -14,12 +14,14 @@ create_authority() {
 }
 
 # certificate NAME SUBJECT [EXTENSION]: a key, a certificate, and a kubeconfig that uses both.
+# Without any extension openssl would make a version 1 certificate, which rustls refuses.
 certificate() {
-  local path=$STATE/pki/$1
+  local path=$STATE/pki/$1 extensions
+  extensions=$(printf '%s\n' basicConstraints=CA:FALSE extendedKeyUsage=clientAuth,serverAuth "${3:-}")
   new_key "$path.key"
   openssl req -new -key "$path.key" -out "$path.csr" -subj "$2"
   openssl x509 -req -in "$path.csr" -CA "$STATE/pki/ca.crt" -CAkey "$STATE/pki/ca.key" \
-    -set_serial "0x$(openssl rand -hex 8)" -out "$path.crt" -days 3650 -extfile <(echo "${3:-}") 2>/dev/null
+    -set_serial "0x$(openssl rand -hex 8)" -out "$path.crt" -days 3650 -extfile <(echo "$extensions") 2>/dev/null
   cat >"$path.kubeconfig" <<EOC
 apiVersion: v1
 kind: Config
