@@ -77,6 +77,8 @@ pub(crate) struct ValidCluster {
     pub(crate) namespace: String,
     /// The object's uid.
     pub(crate) uid: String,
+    /// Whether the status says that a ring was founded for it once.
+    pub(crate) founded_before: bool,
     /// The image that the user asks for.
     pub(crate) image: Option<String>,
     /// The image of nodes that have none yet.
@@ -109,6 +111,18 @@ pub(crate) struct NodeSeat {
 }
 
 impl ValidCluster {
+    /// The seat that a node of this name has, whether or not the spec asks for it now; `None`
+    /// when the name is not one of this cluster's pools'.
+    pub(crate) fn seat_of(&self, node: &str) -> Option<NodeSeat> {
+        if let Some(seat) = self.nodes.get(node) {
+            return Some(seat.clone());
+        }
+        let (pool, ordinal) =
+            node.strip_prefix(self.name.as_str())?.strip_prefix('-')?.rsplit_once('-')?;
+        let capacity = u32::try_from(self.pools.get(pool)?.capacity).ok()?;
+        Some(NodeSeat { pool: pool.to_owned(), ordinal: ordinal.parse().ok()?, capacity })
+    }
+
     /// Whether data must outlive the KVCluster: then the context key must, too.
     pub(crate) fn keeps_data(&self) -> bool {
         self.pools
@@ -142,6 +156,7 @@ pub(crate) fn validate(
         name,
         namespace,
         uid,
+        founded_before: cluster.status.as_ref().is_some_and(|old| old.ring_epoch.is_some()),
         image,
         default_image,
         image_pull_policy: spec.image_pull_policy,
@@ -311,6 +326,16 @@ mod tests {
             InvalidSpec::DuplicatePool("default".into())
         );
         assert_eq!(refused(|c| c.metadata.uid = None), InvalidSpec::Incomplete);
+    }
+
+    #[test]
+    fn a_node_beyond_the_count_still_has_its_seat() {
+        let cluster = validate(&fixtures::cluster(3), Some("i")).unwrap();
+        let seat = cluster.seat_of("orders-default-7").unwrap();
+        assert_eq!((seat.pool.as_str(), seat.ordinal), ("default", 7));
+        for foreign in ["orders-other-0", "others-default-0", "orders-default-x", "orders"] {
+            assert_eq!(cluster.seat_of(foreign), None, "{foreign}");
+        }
     }
 
     #[test]

@@ -200,10 +200,11 @@ pub struct Resources {
     validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
         .message("storageClassName is immutable")
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct Storage {
     /// Size of the claim, such as `10Gi`. It can grow where the storage class allows it, never
     /// shrink.
+    #[serde(default = "default_size")]
     #[schemars(length(min = 1, max = 24))]
     #[x_kube(
         validation = Rule::new("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))")
@@ -213,19 +214,21 @@ pub struct Storage {
     )]
     pub size: String,
     /// Storage class of the claim; the cluster's default class when absent. Immutable.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
     /// What becomes of the claims when the KVCluster is deleted.
+    #[serde(default)]
     pub when_deleted: RetentionPolicy,
     /// What becomes of a claim when its node is scaled away.
+    #[serde(default)]
     pub when_scaled: RetentionPolicy,
 }
 
 impl Default for Storage {
     fn default() -> Self {
         Self {
-            size: "10Gi".to_owned(),
+            size: default_size(),
             storage_class_name: None,
             when_deleted: RetentionPolicy::Retain,
             when_scaled: RetentionPolicy::Retain,
@@ -271,6 +274,10 @@ fn default_partitions() -> i32 {
 
 fn default_pool_name() -> String {
     "default".to_owned()
+}
+
+fn default_size() -> String {
+    "10Gi".to_owned()
 }
 
 fn default_capacity() -> i32 {

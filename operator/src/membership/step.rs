@@ -1,6 +1,6 @@
 //! Observed and desired → the next step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use annulus_ring::{NodeId, Placement, RingEpoch};
 
@@ -307,15 +307,14 @@ fn holders(observed: &Observed) -> Vec<(&str, HeldPlacement)> {
 
 /// Placements that cannot both be true: of two rings, or two of one epoch.
 fn conflict(holders: &[(&str, HeldPlacement)]) -> Option<String> {
-    let mut rings = BTreeSet::new();
+    let (reference, ring) = holders.first()?;
     let mut fingerprints: BTreeMap<RingEpoch, (&str, u64)> = BTreeMap::new();
     for (name, held) in holders {
-        rings.insert(held.cluster_id);
+        if held.cluster_id != ring.cluster_id {
+            return Some(format!("the disks of {reference} and {name} belong to different rings"));
+        }
         let (first, fingerprint) =
             *fingerprints.entry(held.epoch).or_insert((name, held.fingerprint));
-        if rings.len() > 1 {
-            return Some(format!("the disk of {name} belongs to another ring than {first}'s"));
-        }
         if fingerprint != held.fingerprint {
             return Some(format!(
                 "{first} and {name} hold different placements of epoch {}",

@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 
 use crate::cluster_controller::build::cluster_meta;
-use crate::cluster_controller::build::pod::{CONTEXT_KEY_PATH, DATA_PATH};
+use crate::cluster_controller::build::context_key::CONTEXT_KEY_FILE;
+use crate::cluster_controller::build::pod::{CONTEXT_KEY_DIRECTORY, DATA_PATH};
 use crate::cluster_controller::validate::ValidCluster;
 use crate::names;
 
@@ -28,7 +29,7 @@ pub(super) fn config(cluster: &ValidCluster) -> String {
     let listen = |port: i32| format!("0.0.0.0:{port}");
     let config = json!({
         "data_dir": DATA_PATH,
-        "context_key_file": CONTEXT_KEY_PATH,
+        "context_key_file": format!("{CONTEXT_KEY_DIRECTORY}/{CONTEXT_KEY_FILE}"),
         "listen": {
             "grpc": listen(names::GRPC_PORT),
             "http": listen(names::HTTP_PORT),

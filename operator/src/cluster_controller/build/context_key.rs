@@ -14,7 +14,7 @@ use crate::cluster_controller::validate::ValidCluster;
 use crate::names;
 
 /// Length of the key.
-pub(crate) const CONTEXT_KEY_BYTES: usize = 32;
+const CONTEXT_KEY_BYTES: usize = 32;
 /// Key in the Secret, and name of the file where it is mounted.
 pub(super) const CONTEXT_KEY_FILE: &str = "context.key";
 

@@ -10,12 +10,11 @@ mod context_key;
 mod node;
 mod pdb;
 mod pod;
+mod ring;
 mod service;
 mod service_account;
 
-use k8s_openapi::api::core::v1::{
-    ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount,
-};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
@@ -24,8 +23,9 @@ use crate::cluster_controller::validate::{NodeSeat, ValidCluster};
 use crate::crd::{KVNode, Pool};
 use crate::names;
 
-pub(crate) use context_key::{CONTEXT_KEY_BYTES, context_key};
+pub(crate) use context_key::context_key;
 pub(crate) use pod::pod;
+pub(crate) use ring::ring;
 
 /// What the operator knows of a node beyond its seat, recorded in its KVNode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

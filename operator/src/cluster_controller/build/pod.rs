@@ -19,7 +19,6 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cluster_controller::build::config_map::{CONFIG_FILE, config};
-use crate::cluster_controller::build::context_key::CONTEXT_KEY_FILE;
 use crate::cluster_controller::build::{NodeSource, node_meta};
 use crate::cluster_controller::validate::ValidCluster;
 use crate::crd::{KVNode, Pool};
@@ -27,9 +26,8 @@ use crate::names;
 
 /// Where the claim is mounted.
 pub(super) const DATA_PATH: &str = "/var/lib/annulus";
-/// Where the context key is mounted.
-pub(super) const CONTEXT_KEY_PATH: &str = "/etc/annulus-secrets/context.key";
-const CONTEXT_KEY_DIRECTORY: &str = "/etc/annulus-secrets";
+/// Where the context key's Secret is mounted.
+pub(super) const CONTEXT_KEY_DIRECTORY: &str = "/etc/annulus-secrets";
 const CONFIG_DIRECTORY: &str = "/etc/annulus";
 /// User and group of the node's process, `nonroot` in distroless images.
 const NODE_USER: i64 = 65_532;

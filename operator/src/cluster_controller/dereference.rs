@@ -1,0 +1,217 @@
+//! First step: everything that the other steps look at, read once.
+//!
+//! Objects come from the watches' caches, the placement from the API server itself (it must not
+//! be stale when the ring is founded), the nodes' state from the nodes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use annulus_ring::Placement;
+use futures::StreamExt;
+use futures::stream;
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use kube::api::Api;
+use kube::{Client, Resource, ResourceExt};
+
+use crate::cluster_controller::ReconcileError;
+use crate::context::Context;
+use crate::crd::{KVCluster, KVNode, KVRing};
+use crate::names;
+use crate::node_client::{NodeClient, NodeReport};
+
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+/// How many nodes are asked at the same time.
+const CONCURRENT_QUESTIONS: usize = 32;
+
+/// What there is of a cluster.
+#[derive(Default)]
+pub(crate) struct World {
+    /// Its nodes, by name.
+    pub(crate) nodes: BTreeMap<String, NodeView>,
+    /// Its placement.
+    pub(crate) ring: RingView,
+}
+
+/// What there is of a node.
+#[derive(Default)]
+pub(crate) struct NodeView {
+    /// The KVNode.
+    pub(crate) node: Option<Arc<KVNode>>,
+    /// Its pod.
+    pub(crate) pod: Option<Arc<Pod>>,
+    /// Its claim.
+    pub(crate) claim: Option<Arc<PersistentVolumeClaim>>,
+    /// Its zone, recorded or just read.
+    pub(crate) zone: Option<String>,
+    /// What it says of itself.
+    pub(crate) report: Option<NodeReport>,
+    /// Whether its pod was built from something else than the present spec; known after apply.
+    pub(crate) outdated: bool,
+}
+
+/// The recorded placement.
+#[derive(Default)]
+pub(crate) enum RingView {
+    /// There is none.
+    #[default]
+    Absent,
+    /// There is one.
+    Recorded {
+        /// The object's resourceVersion.
+        version: Option<String>,
+        /// The placement.
+        placement: Box<Placement>,
+    },
+    /// There is an object, but it holds no placement.
+    Unreadable(String),
+}
+
+impl RingView {
+    /// The placement, if it can be read.
+    pub(crate) fn placement(&self) -> Option<&Placement> {
+        match self {
+            Self::Recorded { placement, .. } => Some(placement),
+            Self::Absent | Self::Unreadable(_) => None,
+        }
+    }
+
+    /// Reads the object.
+    pub(crate) fn of(ring: &KVRing) -> Self {
+        match Placement::try_from(&ring.spec) {
+            Ok(placement) => Self::Recorded {
+                version: ring.resource_version(),
+                placement: Box::new(placement),
+            },
+            Err(error) => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
+impl NodeView {
+    /// Whether the pod serves: it runs, is ready, and is not on its way out.
+    pub(crate) fn serves(&self) -> bool {
+        self.pod.as_deref().is_some_and(|pod| {
+            let ready = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.conditions.as_ref())
+                .is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
+            ready && pod.metadata.deletion_timestamp.is_none()
+        })
+    }
+
+    /// Where the node's admin service listens now.
+    pub(crate) fn admin_address(&self) -> Option<String> {
+        let pod = self.pod.as_deref()?;
+        let status = pod.status.as_ref()?;
+        let running = status.phase.as_deref() == Some("Running");
+        let ip = status.pod_ip.as_deref().filter(|ip| running && !ip.is_empty())?;
+        let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+        Some(format!("{host}:{}", names::ADMIN_PORT))
+    }
+
+    /// Whether it ever reported an identity.
+    pub(crate) fn seen_before(&self) -> bool {
+        self.node.as_deref().is_some_and(|node| node.spec.node_id.is_some())
+    }
+
+    fn machine(&self) -> Option<&str> {
+        self.pod.as_deref()?.spec.as_ref()?.node_name.as_deref()
+    }
+}
+
+/// Reads what there is of `cluster`.
+pub(crate) async fn dereference<N: NodeClient>(
+    cluster: &KVCluster,
+    context: &Context<N>,
+) -> Result<World, ReconcileError> {
+    context.cache.wait_until_synced().await?;
+    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
+    let rings: Api<KVRing> = Api::namespaced(context.client.clone(), &namespace);
+    let ring = match rings.get_opt(&name).await.map_err(ReconcileError::ReadRing)? {
+        Some(ring) => RingView::of(&ring),
+        None => RingView::Absent,
+    };
+    let mut nodes = cached(context, &name, &namespace);
+    ask_nodes(&mut nodes, &context.nodes).await;
+    find_zones(&mut nodes, &context.client).await;
+    Ok(World { nodes, ring })
+}
+
+/// The cluster's per-node objects, from the caches.
+fn cached<N>(context: &Context<N>, cluster: &str, namespace: &str) -> BTreeMap<String, NodeView> {
+    let mut nodes: BTreeMap<String, NodeView> = BTreeMap::new();
+    for node in context.cache.nodes.state_filter(|node| belongs(node, cluster, namespace)) {
+        let view = nodes.entry(node.name_any()).or_default();
+        view.zone.clone_from(&node.spec.zone);
+        view.node = Some(node);
+    }
+    for pod in context.cache.pods.state_filter(|pod| belongs(pod, cluster, namespace)) {
+        let view = nodes.entry(pod.name_any()).or_default();
+        view.pod = Some(pod);
+    }
+    for claim in context.cache.claims.state_filter(|claim| belongs(claim, cluster, namespace)) {
+        let view = nodes.entry(claim.name_any()).or_default();
+        view.claim = Some(claim);
+    }
+    nodes
+}
+
+fn belongs<K: Resource>(object: &K, cluster: &str, namespace: &str) -> bool {
+    object.namespace().as_deref() == Some(namespace)
+        && object.labels().get(names::CLUSTER_LABEL).is_some_and(|label| label == cluster)
+}
+
+/// Asks every running node who and how it is. One that does not answer is left without report;
+/// so is one that answers under another name, for its address was another pod's.
+async fn ask_nodes<N: NodeClient>(nodes: &mut BTreeMap<String, NodeView>, client: &N) {
+    let questions = nodes
+        .iter()
+        .filter_map(|(name, view)| view.admin_address().map(|address| (name.clone(), address)));
+    let questions: Vec<(String, String)> = questions.collect();
+    let answers: Vec<(String, NodeReport)> = stream::iter(questions)
+        .map(|(name, address)| async move {
+            match client.status(&address).await {
+                Ok(report) if report.name == name => Some((name, report)),
+                Ok(report) => {
+                    tracing::debug!(node = name, address, answered = report.name, "another node");
+                    None
+                }
+                Err(error) => {
+                    tracing::debug!(node = name, address, %error, "node does not answer");
+                    None
+                }
+            }
+        })
+        .buffer_unordered(CONCURRENT_QUESTIONS)
+        .filter_map(|answer| async move { answer })
+        .collect()
+        .await;
+    for (name, report) in answers {
+        nodes.entry(name).or_default().report = Some(report);
+    }
+}
+
+/// Reads the zone of nodes that are scheduled and whose zone is not recorded yet.
+async fn find_zones(nodes: &mut BTreeMap<String, NodeView>, client: &Client) {
+    let machines: Api<Node> = Api::all(client.clone());
+    for (name, view) in nodes.iter_mut().filter(|(_, view)| view.zone.is_none()) {
+        let Some(machine) = view.machine() else { continue };
+        view.zone = match machines.get_metadata_opt(machine).await {
+            Ok(Some(found)) => {
+                let zone = found.labels().get(ZONE_LABEL).filter(|zone| !zone.is_empty());
+                Some(zone.cloned().unwrap_or_else(|| names::NO_ZONE.to_owned()))
+            }
+            Ok(None) => None,
+            // Installed without the right to get nodes: the cluster has no zones.
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                tracing::warn!(node = name.as_str(), machine, "not allowed to read the zone");
+                Some(names::NO_ZONE.to_owned())
+            }
+            Err(error) => {
+                tracing::warn!(node = name.as_str(), machine, %error, "cannot read the zone");
+                None
+            }
+        };
+    }
+}

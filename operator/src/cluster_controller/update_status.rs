@@ -1,0 +1,125 @@
+//! Last step: say what was found and done. Written only when it differs.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType};
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+
+use crate::cluster_controller::ReconcileError;
+use crate::cluster_controller::dereference::{NodeView, World};
+use crate::context::Context;
+use crate::crd::{KVCluster, KVNode, KVNodeStatus, NodePhase};
+use crate::names::{self, FIELD_MANAGER};
+use crate::node_client::{NodeClient, NodeReport};
+use crate::status::{EventLevel, Facts, Reason, changes, report};
+
+const MIB_64: u64 = 64 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Writes the statuses of the cluster and its nodes, and publishes events.
+pub(crate) async fn update_status<N: NodeClient>(
+    cluster: &KVCluster,
+    world: &World,
+    facts: &Facts,
+    context: &Context<N>,
+) -> Result<(), ReconcileError> {
+    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
+    update_nodes(&name, &namespace, world, context).await?;
+    let old = cluster.status.as_ref();
+    let new = report(&name, facts, old, &Time((context.now)()));
+    context.metrics.conditions(cluster, &new.conditions);
+    if old != Some(&new) {
+        let clusters: Api<KVCluster> = Api::namespaced(context.client.clone(), &namespace);
+        let patch = json!({
+            "apiVersion": KVCluster::api_version(&()),
+            "kind": KVCluster::kind(&()),
+            "status": new,
+        });
+        clusters
+            .patch_status(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(patch))
+            .await
+            .map_err(ReconcileError::WriteStatus)?;
+    }
+    for (reason, message) in &facts.events {
+        publish(cluster, *reason, message, context).await;
+    }
+    let before = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
+    for change in changes(before, &new.conditions) {
+        publish(cluster, change.reason, &change.message, context).await;
+    }
+    Ok(())
+}
+
+/// An event that cannot be published is no reason to try everything again.
+async fn publish<N>(cluster: &KVCluster, reason: Reason, message: &str, context: &Context<N>) {
+    let event = Event {
+        type_: match reason.level() {
+            EventLevel::Warning => EventType::Warning,
+            EventLevel::Silent | EventLevel::Normal => EventType::Normal,
+        },
+        reason: reason.as_str().to_owned(),
+        note: Some(message.to_owned()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = context.recorder.publish(&event, &cluster.object_ref(&())).await {
+        tracing::warn!(reason = reason.as_str(), %error, "cannot publish an event");
+    }
+}
+
+async fn update_nodes<N>(
+    cluster: &str,
+    namespace: &str,
+    world: &World,
+    context: &Context<N>,
+) -> Result<(), ReconcileError> {
+    let nodes: Api<KVNode> = Api::namespaced(context.client.clone(), namespace);
+    for (name, view) in &world.nodes {
+        let Some(node) = view.node.as_deref() else { continue };
+        let address = names::node_host(cluster, namespace, name);
+        let new = node_status(node.status.clone().unwrap_or_default(), address, view);
+        if node.status.as_ref() == Some(&new) {
+            continue;
+        }
+        let patch = json!({
+            "apiVersion": KVNode::api_version(&()),
+            "kind": KVNode::kind(&()),
+            "status": new,
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        match nodes.patch_status(name, &params, &Patch::Apply(patch)).await {
+            Ok(_) => {}
+            // Deleted meanwhile: the next run makes it anew.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(ReconcileError::WriteStatus(error)),
+        }
+    }
+    Ok(())
+}
+
+/// The node's status. A serving node that missed one question keeps what it said before.
+fn node_status(old: KVNodeStatus, address: String, view: &NodeView) -> KVNodeStatus {
+    match &view.report {
+        Some(report) => reported(address, report),
+        None if view.serves() => KVNodeStatus { address, ..old },
+        None => KVNodeStatus { address, phase: NodePhase::Unreachable, ..old },
+    }
+}
+
+fn reported(address: String, report: &NodeReport) -> KVNodeStatus {
+    KVNodeStatus {
+        address,
+        phase: report.phase,
+        ring_epoch: report.holds.map_or(0, |held| signed(held.epoch.0)),
+        vnodes: i64::from(report.vnodes),
+        data_bytes: signed(report.data_bytes / MIB_64 * MIB_64),
+        disk_free_bytes: signed(report.disk_free_bytes / GIB * GIB),
+        generation: signed(report.generation),
+        version: report.version.clone(),
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,192 @@
+//! The one table of condition types, reasons and events.
+
+use std::fmt::Write as _;
+
+/// Types of conditions, in the order in which a status lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum ConditionType {
+    /// All is as the spec asks.
+    Ready,
+    /// The operator works on it.
+    Reconciling,
+    /// The operator cannot go on until somebody changes something.
+    Stalled,
+    /// Every partition can serve its default quorum.
+    Available,
+    /// An operation changes the cluster.
+    Progressing,
+    /// Something is lost or missing.
+    Degraded,
+    /// Every copy of every partition serves.
+    FullyReplicated,
+    /// Copies are spread over zones as well as the zones allow.
+    TopologySatisfied,
+    /// All nodes hold the same placement.
+    MembershipConverged,
+}
+
+impl ConditionType {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Ready,
+        Self::Reconciling,
+        Self::Stalled,
+        Self::Available,
+        Self::Progressing,
+        Self::Degraded,
+        Self::FullyReplicated,
+        Self::TopologySatisfied,
+        Self::MembershipConverged,
+    ];
+
+    /// As it is written in a status.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+            Self::Available => "Available",
+            Self::Progressing => "Progressing",
+            Self::Degraded => "Degraded",
+            Self::FullyReplicated => "FullyReplicated",
+            Self::TopologySatisfied => "TopologySatisfied",
+            Self::MembershipConverged => "MembershipConverged",
+        }
+    }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Ready => "All nodes serve, and the cluster is as its spec asks.",
+            Self::Reconciling => "The operator is working towards the spec.",
+            Self::Stalled => "The operator cannot go on until a person changes something.",
+            Self::Available => "Every partition can serve a read and a write at the cluster's default consistency.",
+            Self::Progressing => "An operation is changing the cluster, or is to.",
+            Self::Degraded => "A node or a disk is missing. May be true while the cluster is available.",
+            Self::FullyReplicated => "Every copy of every partition is on a node that serves.",
+            Self::TopologySatisfied => "The copies of each partition are in as many zones as there are.",
+            Self::MembershipConverged => "Every node of the ring holds the recorded placement.",
+        }
+    }
+}
+
+/// Whether a reason is worth an event when a condition takes it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EventLevel {
+    /// Only the condition says it.
+    Silent,
+    /// Good news, or a step.
+    Normal,
+    /// A person should look.
+    Warning,
+}
+
+macro_rules! reasons {
+    ($($name:ident, $level:ident, $meaning:literal, $remedy:literal;)*) => {
+        /// Why a condition is as it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum Reason {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Reason {
+            /// All of them.
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// As it is written in a condition or an event.
+            pub(crate) fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// Whether it makes an event.
+            pub(crate) fn level(self) -> EventLevel {
+                match self { $(Self::$name => EventLevel::$level,)* }
+            }
+
+            fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
+            }
+
+            fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    AllNodesServe, Normal, "All nodes serve the recorded placement.", "None needed.";
+    AsDesired, Silent, "There is nothing to do, and nothing missing.", "None needed.";
+    Founding, Normal, "The ring is being founded: nodes start, the first placement is recorded and handed over.", "Wait. If it lasts, see which node the message names and why its pod does not run.";
+    HandingOver, Silent, "Nodes are being given the recorded placement.", "Wait.";
+    NodesNotReady, Warning, "Some nodes do not serve. Their pods are being recreated or restarted.", "If it lasts, describe the pods that the message names.";
+    NotFounded, Silent, "There is no ring yet.", "Wait until the ring is founded.";
+    RingFounded, Normal, "The first placement was recorded.", "None needed.";
+    RingRebuilt, Warning, "The KVRing was missing or old, and was recorded anew from what the nodes hold.", "Find out who deleted or restored it; no data was touched.";
+    QuorumAvailable, Normal, "Every partition can serve its default quorum.", "None needed.";
+    QuorumLost, Warning, "Some partitions have too few serving copies for the default quorum.", "Bring back the nodes that the message names. Requests with a lower consistency may still succeed.";
+    AllCopies, Silent, "Every copy of every partition serves.", "None needed.";
+    CopiesMissing, Silent, "Some partitions have fewer serving copies than replicationFactor.", "Bring back the nodes that the message names.";
+    NodeReplaced, Warning, "The disk of a node was lost: an empty node runs in its place. It stays outside the ring; the other copies of its data are intact.", "Do not delete further claims. Replacing a member by moving partitions is not in this release; restore the disk if you can.";
+    ForeignDisk, Warning, "A node runs on a disk of another ring, or of another node. It is given no placement.", "Give the node the claim that belongs to it.";
+    RevisionPending, Normal, "Some pods were built from an older spec or by an older operator.", "Delete those pods one at a time, waiting for Ready in between, to bring them up to date.";
+    ZonesSpread, Silent, "The copies of each partition are in as many zones as possible.", "None needed.";
+    ZonesCrowded, Warning, "Some partitions have two copies in one zone although another zone has none.", "Give every zone enough nodes (pools[].zones).";
+    NoZones, Silent, "The machines carry no label topology.kubernetes.io/zone, or the operator may not read it.", "Label the machines, and let the operator get nodes, before the cluster is founded.";
+    Converged, Silent, "Every node of the ring holds the recorded placement.", "None needed.";
+    PlacementPending, Silent, "Some nodes of the ring are not known to hold the recorded placement.", "Wait; it is handed over as soon as they answer.";
+    InvalidSpec, Warning, "The spec cannot be carried out.", "Change the spec as the message says.";
+    ScalingNotSupported, Warning, "The spec asks for other nodes than the ring has. This release cannot change a founded ring; the nodes of the ring go on being looked after.", "Set the number and the capacity of nodes back to what the message names.";
+    RingMismatch, Warning, "The disks hold a ring of another shape than the spec asks for.", "Set partitions and replicationFactor to those of the ring (make the KVCluster anew), or use other disks.";
+    RingConflict, Warning, "Nodes hold placements that cannot both be true.", "Find out which disks belong to this cluster, and remove the claims of the others.";
+    RingLost, Warning, "A ring was founded, but neither the KVRing nor any node has it any more: all disks are empty.", "If the data is really gone, delete the KVCluster and create it anew.";
+    RingUnreadable, Warning, "The KVRing cannot be read.", "Delete the KVRing: it is rebuilt from what the nodes hold.";
+    DuplicateIdentity, Warning, "Two nodes have the same identity: one disk is a copy of another.", "Delete the claim of the copy.";
+    ObjectRefused, Warning, "The API server refuses an object of the cluster.", "Do what the message says: a quota, an admission policy, a storage class that cannot grow, or an object of the same name that belongs to somebody else.";
+    Retrying, Silent, "Something failed for the moment and is being tried again.", "Wait; if it lasts, see the message.";
+}
+
+/// The page `docs/operations/conditions.md`.
+pub fn conditions_page() -> String {
+    let mut page = String::from(
+        "# Conditions and events of a KVCluster\n\n\
+         <!-- Generated from operator/src/status/reason.rs by `cargo xtask docs`. -->\n\n\
+         Every condition is always there. `Ready`, `Reconciling` and `Stalled` are as kstatus \
+         reads them, so `kubectl wait`, Helm and GitOps tools understand them.\n\n\
+         ## Conditions\n\n| type | true means |\n|---|---|\n",
+    );
+    for condition in ConditionType::ALL {
+        line(&mut page, &[condition.as_str(), condition.meaning()]);
+    }
+    page.push_str(
+        "\n## Reasons\n\nA condition that takes up a reason with an event type also makes an \
+         event of that name.\n\n| reason | event | meaning | what to do |\n|---|---|---|---|\n",
+    );
+    for reason in Reason::ALL {
+        let event = match reason.level() {
+            EventLevel::Silent => "",
+            EventLevel::Normal => "Normal",
+            EventLevel::Warning => "Warning",
+        };
+        line(&mut page, &[reason.as_str(), event, reason.meaning(), reason.remedy()]);
+    }
+    page
+}
+
+fn line(page: &mut String, cells: &[&str]) {
+    writeln!(page, "| {} |", cells.join(" | ")).expect("writing to a string cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_every_condition_and_reason() {
+        let page = conditions_page();
+        for condition in ConditionType::ALL {
+            assert!(page.contains(&format!("| {} |", condition.as_str())));
+        }
+        for reason in Reason::ALL {
+            assert!(page.contains(&format!("| {} |", reason.as_str())));
+        }
+    }
+}
