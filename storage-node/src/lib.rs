@@ -21,10 +21,16 @@
 pub mod args;
 pub mod clock;
 pub mod config;
+mod coordinator;
 pub mod entropy;
 pub mod keyspace;
+mod node;
+mod peer;
+mod placement;
 pub mod replica;
+mod server;
 pub mod shutdown;
 pub mod storage;
 pub mod telemetry;
 
+pub use node::{Addresses, Node, StartError, UncleanEnd};

@@ -1,2 +1,50 @@
-//! The storage node.
-fn main() {}
+//! The storage node's program: reads its configuration, runs the node, stops it in order.
+
+use std::process::ExitCode;
+
+use annulus_node::args::Args;
+use annulus_node::config::Config;
+use annulus_node::shutdown::{StopSignals, raise_open_files};
+use annulus_node::telemetry::start_logging;
+use annulus_node::Node;
+use anyhow::Context as _;
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match args.into_config().map_err(anyhow::Error::from).and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may not be there yet, or be set to silence.
+            eprintln!("annulus-node: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<()> {
+    start_logging(&config.log)?;
+    let open_files = raise_open_files().context("raise the limit on open files")?;
+    tracing::info!(name = config.name, open_files, version = env!("CARGO_PKG_VERSION"), "starting");
+    let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
+    let ended = runtime.block_on(serve(config));
+    // Threads that are stuck on a failed disk must not keep the process from ending.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut signals = StopSignals::listen().context("listen for signals")?;
+    let node = Node::start(config).await?;
+    tokio::select! {
+        name = signals.next() => tracing::info!(signal = name, "draining"),
+        failure = node.failed() => anyhow::bail!(failure),
+    }
+    tokio::select! {
+        ended = node.drain() => Ok(ended?),
+        name = signals.next() => anyhow::bail!("{name} while draining: stopped at once"),
+    }
+}

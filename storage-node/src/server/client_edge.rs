@@ -25,7 +25,8 @@ use crate::clock::Clock;
 use crate::config::Limits;
 use crate::coordinator::{Coordinator, Delete, Deleted, Found, Get, Put, Written};
 use crate::keyspace::{ConflictPolicy, Keyspace, Keyspaces};
-use crate::telemetry::{Operation, RequestMetrics};
+use crate::replica::version_of;
+use crate::telemetry::{Counted, Operation, RequestMetrics};
 
 /// What the client edges share. Cheap to clone.
 #[derive(Clone)]
@@ -55,7 +56,7 @@ impl fmt::Debug for ClientEdge {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     _permit: OwnedSemaphorePermit,
-    _counted: crate::telemetry::Counted,
+    _counted: Counted,
     arrived: Instant,
 }
 
@@ -158,11 +159,13 @@ impl ClientEdge {
         put: Put,
     ) -> Result<Written, RequestError> {
         self.ready()?;
-        check_value(&keyspace, &put.value)?;
         let edge = self.clone();
         self.to_its_end(async move {
             let level = put.write.unwrap_or(keyspace.write);
-            let written = edge.0.coordinator.put(put).await;
+            let mut written = edge.0.coordinator.put(put).await;
+            if let (Ok(written), ConflictPolicy::Siblings) = (&mut written, keyspace.conflict) {
+                written.version = 0;
+            }
             let outcome = written.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
             edge.observe(&admitted, Operation::Put, &keyspace, level, outcome);
             written
@@ -231,29 +234,32 @@ impl ClientEdge {
     }
 }
 
-/// The largest value is the keyspace's rule; a text's quotes, as JSON has them, don't count.
-fn check_value(keyspace: &Keyspace, value: &Bytes) -> Result<(), FieldRefused> {
+/// Refuses a value that is larger than its keyspace allows.
+pub(crate) fn check_value(keyspace: &Keyspace, bytes: usize) -> Result<(), FieldRefused> {
     let limit = keyspace.max_value_bytes;
-    if value.len() <= limit {
+    if bytes <= limit {
         return Ok(());
     }
-    let reason = format!("has {} bytes; keyspace {} allows {limit}", value.len(), keyspace.name);
+    let reason = format!("has {bytes} bytes; keyspace {} allows {limit}", keyspace.name);
     Err(FieldRefused::too_large("value", reason))
 }
 
 fn show(keyspace: &Keyspace, found: &Found) -> Shown {
-    let state = &found.state;
-    let live = state.live(found.now_ms);
-    let shown: Vec<_> = match keyspace.conflict {
-        ConflictPolicy::Siblings => live.collect(),
-        // One at most, were it not for replicas that are just being repaired.
-        ConflictPolicy::Lww => live.max_by_key(|sibling| (sibling.stamp, sibling.dot)).into_iter().collect(),
+    let Found { state, now_ms } = found;
+    let live = state.live(*now_ms);
+    let (shown, version): (Vec<_>, _) = match keyspace.conflict {
+        ConflictPolicy::Siblings => (live.collect(), 0),
+        // More than one there is only while replicas disagree.
+        ConflictPolicy::Lww => {
+            let last = live.max_by_key(|sibling| (sibling.stamp, sibling.dot));
+            (last.into_iter().collect(), version_of(state))
+        }
     };
     let siblings = shown.into_iter().filter_map(|sibling| {
-        let value = sibling.value(found.now_ms)?.clone();
+        let value = sibling.value(*now_ms)?.clone();
         Some(ShownSibling { value, clock: sibling.dot.into() })
     });
-    Shown { siblings: siblings.collect(), clock: state.context(), version: found.version() }
+    Shown { siblings: siblings.collect(), clock: state.context(), version }
 }
 
 /// A read that shows nothing, as an error: with the context of a deleted key.

@@ -39,9 +39,13 @@ impl Phase {
 pub(crate) struct PhaseSetter(watch::Sender<Phase>);
 
 impl PhaseSetter {
-    pub(crate) fn new() -> (Self, watch::Receiver<Phase>) {
-        let (sender, receiver) = watch::channel(Phase::WaitingForPlacement);
-        (Self(sender), receiver)
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(Phase::WaitingForPlacement))
+    }
+
+    /// The phase, now and from now on.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Phase> {
+        self.0.subscribe()
     }
 
     /// Goes on to `next`.

@@ -16,6 +16,6 @@ mod tracing;
 
 pub(crate) use disk::{DiskSpace, disk_space};
 pub(crate) use registry::{Metrics, OPENMETRICS};
-pub(crate) use request_metrics::{Operation, RequestMetrics};
+pub(crate) use request_metrics::{Counted, Operation, RequestMetrics};
 pub(crate) use ring_metrics::RingMetrics;
 pub use tracing::start_logging;

@@ -19,7 +19,7 @@ use super::Call;
 use super::body::{self, JsonTtl};
 use crate::coordinator::Put;
 use crate::keyspace::{ConflictPolicy, Keyspace};
-use crate::server::client_edge::not_found;
+use crate::server::client_edge::{check_value, not_found};
 
 #[derive(Debug, Deserialize)]
 struct PutBody<'body> {
@@ -53,6 +53,7 @@ pub(super) async fn put(mut call: Call) -> Result<Response, RequestError> {
     check_policy(&call.keyspace)?;
     let bytes = call.read_body().await?;
     let body: PutBody<'_> = body::parse(&bytes)?;
+    check_value(&call.keyspace, length(body.value))?;
     let value = bytes.slice_ref(body.value.get().as_bytes());
     let put = Put { ttl: body.ttl.check()?, ..call.to_put(value) };
     let written = call.edge.put(call.admitted, call.keyspace, put).await?;
@@ -75,6 +76,12 @@ fn check_policy(keyspace: &Keyspace) -> Result<(), FieldRefused> {
     let reason =
         format!("{name} keeps siblings, which this path can't show; use /v1/keyspaces/{name}/kv/");
     Err(FieldRefused::invalid("keyspace", reason))
+}
+
+/// A text's quotes are JSON's, not the value's: a text of just the limit is allowed.
+fn length(value: &RawValue) -> usize {
+    let text = value.get();
+    if text.starts_with('"') { text.len() - 2 } else { text.len() }
 }
 
 fn as_json(value: &[u8]) -> Cow<'_, RawValue> {

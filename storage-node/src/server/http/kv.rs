@@ -14,7 +14,7 @@ use super::body::{self, JsonTtl};
 use super::error::{ErrorBody, with_status};
 use super::Call;
 use crate::coordinator::{Delete, Put};
-use crate::server::client_edge::not_found;
+use crate::server::client_edge::{check_value, not_found};
 use crate::server::contexts::JsonContext;
 
 #[derive(Debug, Deserialize)]
@@ -89,6 +89,7 @@ pub(super) async fn put(mut call: Call) -> Result<Response, RequestError> {
     let value = STANDARD
         .decode(&body.value)
         .map_err(|error| FieldRefused::invalid("value", format!("is not base64: {error}")))?;
+    check_value(&call.keyspace, value.len())?;
     let context = call.verified(body.context)?.unwrap_or_default();
     let put = Put { context, ttl: body.ttl.check()?, ..call.to_put(Bytes::from(value)) };
     let Call { edge, admitted, keyspace, key, .. } = call;

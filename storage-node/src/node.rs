@@ -1,0 +1,193 @@
+//! The composition root: what is built from what, in which order it starts and stops.
+//!
+//! Start: data directory → storage → replica → placement → transport → coordinator → edges.
+//! A node without a placement is alive but not ready.
+//!
+//! Stop ([`RunningNode::drain`]): not ready any more → clients' edges finish what they have →
+//! peers and background work end → storage says that it ended clean → the admin port goes last.
+//!
+//! Leaves to others: everything that happens in between.
+
+mod data;
+mod edges;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annulus_ring::NodeId;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::edges::{Core, Edges, Listeners};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, ConfigError};
+use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts};
+use crate::entropy::{Randomness, SystemRandomness};
+use crate::peer::{Peers, TonicTransport};
+use crate::replica::Replica;
+use crate::server::contexts::Contexts;
+use crate::server::phase::{Phase, PhaseSetter};
+use crate::telemetry::Metrics;
+
+/// How long peers' streams may take to end.
+const LINKS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a node did not start. Nothing was served.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data can't be used.
+    #[error("open the data: {0}")]
+    Data(String),
+    /// An address can't be listened on.
+    #[error("listen on {address} ({listener}): {source}")]
+    Listen {
+        /// Which of the four.
+        listener: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Where a running node listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// Clients, gRPC.
+    pub grpc: SocketAddr,
+    /// Clients, HTTP.
+    pub http: SocketAddr,
+    /// Other nodes.
+    pub peer: SocketAddr,
+    /// The operator and metrics.
+    pub admin: SocketAddr,
+}
+
+/// A running node. To stop it, [drain](Self::drain) it: dropped, it goes on until its runtime ends.
+#[derive(Debug)]
+#[must_use]
+pub struct Node {
+    node_id: NodeId,
+    drain_timeout: Duration,
+    phase: Arc<PhaseSetter>,
+    replica: Replica,
+    edges: Edges,
+    background: Background,
+}
+
+/// What goes on besides clients' requests.
+#[derive(Debug, Clone, Default)]
+struct Background {
+    /// Rests of fan-outs, repairs: they end by themselves.
+    coordinator: TaskTracker,
+    /// Streams to and from peers, followers of the placement: they end at `stop`.
+    links: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Why a node did not end cleanly: the next start treats the end of its log as suspect.
+#[derive(Debug, thiserror::Error)]
+#[error("the node's data did not end clean: {0}")]
+pub struct UncleanEnd(String);
+
+impl Node {
+    /// Opens the data and begins to serve. Serves requests once it knows a placement: the one on
+    /// its disk, or the one that it is handed through the admin port.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.validate()?;
+        let contexts = Contexts::new(config.read_context_key()?);
+        let keyspaces = Arc::new(config.build_keyspaces()?);
+        let listeners = Listeners::bind(&config.listen).await?;
+        let (clock, randomness) = system();
+        let mut registry = Metrics::registry();
+
+        let data = data::open(&config, &clock, &randomness, &mut registry).await?;
+        let background = Background::default();
+        let transport = TonicTransport::start(
+            data.placement.clone(),
+            clock.clone(),
+            randomness.clone(),
+            background.links.clone(),
+            background.stop.clone(),
+        );
+        let metrics = CoordinatorMetrics::default();
+        metrics.register(&mut registry);
+        let coordinator = Coordinator::new(CoordinatorParts {
+            placement: data.placement.clone(),
+            keyspaces: keyspaces.clone(),
+            replica: data.replica.clone(),
+            peers: Peers::new(Arc::new(transport.clone()), data.placement.clone(), clock.clone()),
+            clock: clock.clone(),
+            randomness,
+            tasks: background.coordinator.clone(),
+            metrics,
+        });
+        let metrics = Metrics::complete(registry, &config.data_dir);
+
+        let phase = Arc::new(PhaseSetter::new());
+        let core = Core {
+            data,
+            coordinator,
+            transport,
+            keyspaces,
+            contexts,
+            metrics,
+            clock,
+            background: background.clone(),
+        };
+        let node_id = core.data.dir.node_id();
+        let replica = core.data.replica.clone();
+        let edges = Edges::serve(listeners, core, &config, &phase);
+        tracing::info!(%node_id, addresses = ?edges.addresses(), "listening");
+        Ok(Self { node_id, drain_timeout: config.drain_timeout, phase, replica, edges, background })
+    }
+
+    /// The node's identity: that of its data directory.
+    pub fn id(&self) -> NodeId {
+        self.node_id
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.edges.addresses()
+    }
+
+    /// Resolves, with the reason, when the disk can't be trusted any more: the process must then
+    /// exit at once with an error.
+    pub async fn failed(&self) -> String {
+        self.replica.fatal().await
+    }
+
+    /// Stops in order; takes as long as `drain_timeout` and the last write to disk at most.
+    pub async fn drain(self) -> Result<(), UncleanEnd> {
+        self.phase.set(Phase::Draining);
+        let Background { coordinator, links, stop } = &self.background;
+        let finished = async {
+            self.edges.finish_clients().await;
+            coordinator.close();
+            coordinator.wait().await;
+        };
+        if timeout(self.drain_timeout, finished).await.is_err() {
+            tracing::warn!(timeout = ?self.drain_timeout, "requests are cut off");
+            self.edges.cut_clients();
+        }
+        stop.cancel();
+        links.close();
+        if timeout(LINKS_TIMEOUT, links.wait()).await.is_err() {
+            tracing::warn!("peers' streams are cut off");
+        }
+        let ended = self.replica.stop().await.map_err(|error| UncleanEnd(error.to_string()));
+        self.edges.finish_admin().await;
+        tracing::info!(clean = ended.is_ok(), "stopped");
+        ended
+    }
+}
+
+fn system() -> (Arc<dyn Clock>, Arc<dyn Randomness>) {
+    (Arc::new(SystemClock), Arc::new(SystemRandomness))
+}

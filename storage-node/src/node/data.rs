@@ -1,0 +1,51 @@
+//! Opens what lies in the data directory.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+
+use super::StartError;
+use crate::clock::Clock;
+use crate::config::{Config, EngineKind};
+use crate::entropy::Randomness;
+use crate::placement::PlacementStore;
+use crate::replica::{Replica, ReplicaOptions};
+use crate::storage::{DataDir, Store};
+
+/// The open data.
+#[derive(Debug)]
+pub(super) struct Data {
+    pub(super) dir: Arc<DataDir>,
+    pub(super) replica: Replica,
+    pub(super) placement: PlacementStore,
+}
+
+/// Opens the data directory, replays the log, and takes up the placement that is on disk.
+pub(super) async fn open(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    randomness: &Arc<dyn Randomness>,
+    registry: &mut Registry,
+) -> Result<Data, StartError> {
+    let dir = DataDir::open(&config.data_dir, randomness.as_ref()).map_err(data_error)?;
+    let dir = Arc::new(dir);
+    let store = match config.storage.engine {
+        EngineKind::Memory => Store::in_memory(),
+        EngineKind::Rocksdb => {
+            let (dir, options) = (dir.clone(), config.storage.rocks_options());
+            // Replaying a long log takes seconds.
+            let opening = tokio::task::spawn_blocking(move || Store::open(&dir, &options));
+            opening.await.map_err(data_error)?.map_err(data_error)?
+        }
+    };
+    let options = ReplicaOptions::default();
+    let replica = Replica::start(&options, store, clock, randomness.clone(), registry);
+    let replica = replica.map_err(data_error)?;
+    let placement = PlacementStore::open(dir.node_id(), Some(dir.clone()), replica.clone()).await;
+    let placement = placement.map_err(data_error)?;
+    Ok(Data { dir, replica, placement })
+}
+
+fn data_error(error: impl ToString) -> StartError {
+    StartError::Data(error.to_string())
+}

@@ -1,0 +1,262 @@
+//! The node's four ports: bound, put together with what they serve, and ended in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+use tonic_health::ServingStatus;
+use tonic_health::server::{HealthReporter, HealthService};
+
+use super::data::Data;
+use super::{Addresses, Background, StartError};
+use crate::clock::Clock;
+use crate::config::{Config, Limits, Listen};
+use crate::coordinator::Coordinator;
+use crate::keyspace::Keyspaces;
+use crate::peer::{PeerService, Responder, TonicTransport};
+use crate::placement::PlacementStore;
+use crate::server::admin::{self, Sources, StatusSource};
+use crate::server::client_edge::{ClientEdge, Parts};
+use crate::server::contexts::Contexts;
+use crate::server::listener::{Listener, Protocol, Stop};
+use crate::server::phase::{Phase, PhaseSetter};
+use crate::server::{grpc, headers, http};
+use crate::telemetry::{Metrics, RingMetrics};
+
+/// How long the admin port's last answers may take.
+const ADMIN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The sockets, bound before anything else: a taken port is found out at once.
+pub(super) struct Listeners {
+    grpc: Listener,
+    http: Listener,
+    admin: Listener,
+    peer: TcpListener,
+    addresses: Addresses,
+}
+
+impl Listeners {
+    pub(super) async fn bind(listen: &Listen) -> Result<Self, StartError> {
+        let grpc = bind("grpc", listen.grpc, Protocol::Grpc).await?;
+        let http = bind("http", listen.http, Protocol::Http).await?;
+        let admin = bind("admin", listen.admin, Protocol::Http).await?;
+        let failed = |source| StartError::Listen { listener: "peer", address: listen.peer, source };
+        let peer = TcpListener::bind(listen.peer).await.map_err(failed)?;
+        let addresses = Addresses {
+            grpc: grpc.1,
+            http: http.1,
+            admin: admin.1,
+            peer: peer.local_addr().map_err(failed)?,
+        };
+        Ok(Self { grpc: grpc.0, http: http.0, admin: admin.0, peer, addresses })
+    }
+}
+
+async fn bind(
+    name: &'static str,
+    address: SocketAddr,
+    protocol: Protocol,
+) -> Result<(Listener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { listener: name, address, source };
+    let listener = Listener::bind(name, address, protocol).await.map_err(failed)?;
+    let address = listener.address().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// What the edges are put together from.
+pub(super) struct Core {
+    pub(super) data: Data,
+    pub(super) coordinator: Coordinator,
+    pub(super) transport: TonicTransport,
+    pub(super) keyspaces: Arc<Keyspaces>,
+    pub(super) contexts: Contexts,
+    pub(super) metrics: Metrics,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) background: Background,
+}
+
+/// The ports being served.
+#[derive(Debug)]
+pub(super) struct Edges {
+    addresses: Addresses,
+    /// Clients' connections, over both ports.
+    clients: TaskTracker,
+    clients_stop: Stop,
+    /// Clients' requests, which may outlive their connections.
+    requests: TaskTracker,
+    admin: JoinHandle<()>,
+    admin_stop: Stop,
+}
+
+impl Edges {
+    pub(super) fn serve(
+        listeners: Listeners,
+        core: Core,
+        config: &Config,
+        phase: &Arc<PhaseSetter>,
+    ) -> Self {
+        let limits = &config.limits;
+        let (clients, clients_stop) = (TaskTracker::new(), Stop::default());
+        let (requests, admin_stop) = (TaskTracker::new(), Stop::default());
+        let status = status_source(&core, config, phase);
+        let (health, follower) = health(&core, phase);
+        core.background.links.spawn(follower);
+        serve_peers(listeners.peer, &core);
+
+        let metrics = core.metrics.requests.clone();
+        let serve = |listener: Listener, router, stop: &Stop| {
+            listener.serve(router, limits.clone(), metrics.clone(), stop.clone())
+        };
+        let admin = admin::router(status, core.metrics.clone());
+        let admin = tokio::spawn(serve(listeners.admin, admin, &admin_stop));
+        let coordinator = core.coordinator.clone();
+        let max_value_bytes = core.keyspaces.iter().map(|keyspace| keyspace.max_value_bytes).max();
+        let edge = client_edge(core, limits, phase, requests.clone());
+        let with_headers =
+            |router| headers::add(router, &config.name, coordinator.clone());
+        let http = with_headers(http::router(edge.clone()));
+        clients.spawn(serve(listeners.http, http, &clients_stop));
+        let drain = clients_stop.drain.clone();
+        let grpc = grpc::router(edge, coordinator.clone(), health, max_value_bytes.unwrap_or(0), drain);
+        clients.spawn(serve(listeners.grpc, with_headers(grpc), &clients_stop));
+        clients.close();
+        let addresses = listeners.addresses;
+        Self { addresses, clients, clients_stop, requests, admin, admin_stop }
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Takes no more connections and requests; returns when those that there are have ended.
+    pub(super) async fn finish_clients(&self) {
+        self.clients_stop.drain.cancel();
+        self.clients.wait().await;
+        self.requests.close();
+        self.requests.wait().await;
+    }
+
+    /// Closes clients' connections at once.
+    pub(super) fn cut_clients(&self) {
+        self.clients_stop.abort.cancel();
+    }
+
+    /// The admin port ends last.
+    pub(super) async fn finish_admin(self) {
+        self.admin_stop.drain.cancel();
+        if tokio::time::timeout(ADMIN_TIMEOUT, self.admin).await.is_err() {
+            self.admin_stop.abort.cancel();
+        }
+    }
+}
+
+fn status_source(core: &Core, config: &Config, phase: &PhaseSetter) -> StatusSource {
+    StatusSource::new(Sources {
+        node_id: core.data.dir.node_id(),
+        name: config.name.clone(),
+        data_dir: config.data_dir.clone(),
+        started: core.clock.now(),
+        clock: core.clock.clone(),
+        placement: core.data.placement.clone(),
+        replica: core.data.replica.clone(),
+        transport: core.transport.clone(),
+        phase: phase.subscribe(),
+    })
+}
+
+fn client_edge(
+    core: Core,
+    limits: &Limits,
+    phase: &PhaseSetter,
+    requests: TaskTracker,
+) -> ClientEdge {
+    ClientEdge::new(Parts {
+        coordinator: core.coordinator,
+        keyspaces: core.keyspaces,
+        contexts: core.contexts,
+        phase: phase.subscribe(),
+        admission: Arc::new(Semaphore::new(limits.max_concurrent_requests)),
+        limits: limits.clone(),
+        clock: core.clock,
+        metrics: core.metrics.requests,
+        requests,
+    })
+}
+
+fn serve_peers(listener: TcpListener, core: &Core) {
+    let Background { links, stop, .. } = &core.background;
+    let responder = Responder::new(
+        core.data.placement.clone(),
+        core.keyspaces.clone(),
+        core.data.replica.clone(),
+        core.coordinator.clone(),
+        core.clock.clone(),
+    );
+    let service = PeerService::new(responder, links.clone(), stop.clone());
+    links.spawn(async move {
+        if let Err(error) = service.serve(listener).await {
+            tracing::error!(%error, "the peer port failed");
+        }
+    });
+}
+
+/// Health checking, and the task that follows placement and phase with it.
+fn health(
+    core: &Core,
+    phase: &Arc<PhaseSetter>,
+) -> (HealthService, impl Future<Output = ()> + use<>) {
+    let reporter = HealthReporter::new();
+    let service = HealthService::from_health_reporter(reporter.clone());
+    let follower = Follower {
+        placement: core.data.placement.clone(),
+        phase: phase.clone(),
+        reporter,
+        ring: core.metrics.ring.clone(),
+    };
+    let stop = core.background.stop.clone();
+    (service, async move { stop.run_until_cancelled(follower.follow()).await.unwrap_or(()) })
+}
+
+struct Follower {
+    placement: PlacementStore,
+    phase: Arc<PhaseSetter>,
+    reporter: HealthReporter,
+    ring: RingMetrics,
+}
+
+impl Follower {
+    /// The first placement makes the node serve.
+    async fn follow(self) {
+        let mut epochs = self.placement.subscribe();
+        let mut phases = self.phase.subscribe();
+        loop {
+            epochs.mark_unchanged();
+            phases.mark_unchanged();
+            if let Some(placement) = self.placement.current() {
+                self.ring.set(&placement);
+                self.phase.set(Phase::Serving);
+            }
+            self.report(&phases).await;
+            let gone = tokio::select! {
+                changed = epochs.changed() => changed.is_err(),
+                changed = phases.changed() => changed.is_err(),
+            };
+            if gone {
+                return;
+            }
+        }
+    }
+
+    async fn report(&self, phases: &watch::Receiver<Phase>) {
+        let status = match *phases.borrow() {
+            Phase::Serving => ServingStatus::Serving,
+            Phase::WaitingForPlacement | Phase::Draining => ServingStatus::NotServing,
+        };
+        for service in grpc::SERVICES.into_iter().chain([""]) {
+            self.reporter.set_service_status(service, status).await;
+        }
+    }
+}

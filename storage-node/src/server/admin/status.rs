@@ -1,0 +1,132 @@
+//! The node's status, gathered when it is asked for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use annulus_proto::admin::v1::{GetStatusResponse, PeerStatus};
+use annulus_ring::NodeId;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::peer::TonicTransport;
+use crate::placement::PlacementStore;
+use crate::replica::Replica;
+use crate::server::phase::Phase;
+use crate::telemetry::{DiskSpace, disk_space};
+
+/// Where the status comes from. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct StatusSource(Arc<Sources>);
+
+/// What the status is made of.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    pub(crate) node_id: NodeId,
+    pub(crate) name: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) started: Instant,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) placement: PlacementStore,
+    pub(crate) replica: Replica,
+    pub(crate) transport: TonicTransport,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+/// The status as `/v1/status` shows it: the same fields as in gRPC, in JSON's ways.
+#[derive(Debug, Serialize)]
+pub(super) struct JsonStatus {
+    node_id: String,
+    name: String,
+    cluster_id: Option<String>,
+    phase: &'static str,
+    epoch: u64,
+    /// 16 hexadecimal digits: JSON numbers lose bits.
+    fingerprint: String,
+    version: String,
+    generation: u64,
+    uptime_ms: u64,
+    vnodes: u32,
+    keys: u64,
+    data_bytes: u64,
+    disk_free_bytes: u64,
+    disk_total_bytes: u64,
+    peers: Vec<JsonPeer>,
+}
+
+#[derive(Debug, Serialize)]
+struct JsonPeer {
+    node_id: String,
+    connected: bool,
+}
+
+impl StatusSource {
+    pub(crate) fn new(sources: Sources) -> Self {
+        Self(Arc::new(sources))
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        *self.0.phase.borrow()
+    }
+
+    pub(super) fn placement(&self) -> &PlacementStore {
+        &self.0.placement
+    }
+
+    pub(super) fn replica(&self) -> &Replica {
+        &self.0.replica
+    }
+
+    pub(super) fn gather(&self) -> GetStatusResponse {
+        let Sources { node_id, name, replica, .. } = &*self.0;
+        let placement = self.0.placement.current();
+        let disk = disk_space(&self.0.data_dir).unwrap_or(DiskSpace { free_bytes: 0, total_bytes: 0 });
+        let uptime = self.0.clock.now() - self.0.started;
+        let estimates = replica.estimates();
+        let peers = self.0.transport.peers().into_iter();
+        GetStatusResponse {
+            node_id: node_id.to_string(),
+            name: name.clone(),
+            cluster_id: placement.as_ref().map_or_else(String::new, |p| p.cluster_id().to_string()),
+            phase: self.phase().to_wire().into(),
+            epoch: placement.as_ref().map_or(0, |placement| placement.epoch().0),
+            fingerprint: placement.as_ref().map_or(0, |placement| placement.fingerprint()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            vnodes: u32::try_from(replica.vnodes().len()).unwrap_or(u32::MAX),
+            data_bytes: estimates.bytes,
+            disk_free_bytes: disk.free_bytes,
+            disk_total_bytes: disk.total_bytes,
+            generation: replica.generation(),
+            uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+            peers: peers
+                .map(|(id, connected)| PeerStatus { node_id: id.to_string(), connected })
+                .collect(),
+            keys: estimates.keys,
+        }
+    }
+
+    pub(super) fn to_json(&self) -> JsonStatus {
+        let status = self.gather();
+        let peers = status.peers.into_iter();
+        JsonStatus {
+            node_id: status.node_id,
+            name: status.name,
+            cluster_id: Some(status.cluster_id).filter(|id| !id.is_empty()),
+            phase: self.phase().as_str(),
+            epoch: status.epoch,
+            fingerprint: format!("{:016x}", status.fingerprint),
+            version: status.version,
+            generation: status.generation,
+            uptime_ms: status.uptime_ms,
+            vnodes: status.vnodes,
+            keys: status.keys,
+            data_bytes: status.data_bytes,
+            disk_free_bytes: status.disk_free_bytes,
+            disk_total_bytes: status.disk_total_bytes,
+            peers: peers
+                .map(|peer| JsonPeer { node_id: peer.node_id, connected: peer.connected })
+                .collect(),
+        }
+    }
+}
