@@ -34,11 +34,17 @@ async fn data_stays_readable_when_a_node_loses_its_disk() -> Result<()> {
         let (victim, survivors) = nodes.split_first().context("there are no nodes")?;
         delete_disk(&namespace, &victim.pod).await?;
 
-        let degraded = cluster.await_condition("Degraded", "True", NOTICE).await?;
-        assert!(
-            !degraded.reason.is_empty() && !degraded.message.is_empty(),
-            "{degraded:?}"
-        );
+        cluster.await_condition("Degraded", "True", NOTICE).await?;
+        eventually("the status names the lost disk", NOTICE, || async {
+            let degraded = cluster
+                .condition("Degraded")
+                .await?
+                .context("no such condition")?;
+            ensure!(degraded.reason == "NodeReplaced", "{degraded:?}");
+            ensure!(!degraded.message.is_empty(), "{degraded:?}");
+            Ok(())
+        })
+        .await?;
         eventually(
             "all keys are readable through the survivors",
             NOTICE,
