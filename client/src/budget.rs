@@ -54,7 +54,11 @@ mod tests {
                 budget.take()
             })
             .count();
-        assert_eq!(retries, requests / 10 + RETRY_RESERVE as usize);
+        let tenth = requests / 10;
+        assert!(
+            (tenth..=tenth + RETRY_RESERVE as usize).contains(&retries),
+            "{retries}"
+        );
     }
 
     #[test]

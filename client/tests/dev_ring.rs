@@ -205,7 +205,7 @@ fn with_respawn_a_killed_node_comes_back() {
 fn a_ring_tells_where_keys_live_and_what_a_change_would_move() {
     need_node!();
     let dir = tempfile::tempdir().unwrap();
-    let ring = DevRing::start(dir.path(), 4, &[]);
+    let ring = DevRing::start(dir.path(), 4, &["--zones", "1"]);
     let ring_json = ring.annulus(3, &["ring", "-o", "json"]).ok().json();
     assert_eq!(ring_json["owners"].as_array().unwrap().len(), 256);
     let key = ring

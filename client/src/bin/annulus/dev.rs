@@ -75,6 +75,11 @@ pub(crate) struct Dev {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
+    /// Zones that the nodes of a new ring are spread over, in turn. Copies go to different zones
+    /// first, so zones with unequal numbers of nodes make unequal shares; 1 makes equal ones.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=i64::from(layout::MAX_NODES)))]
+    zones: u16,
+
     /// The first port.
     #[arg(long, value_name = "PORT", default_value_t = 9600, value_parser = clap::value_parser!(u16).range(1..))]
     base_port: u16,
@@ -112,7 +117,7 @@ pub(crate) async fn run(command: Dev) -> anyhow::Result<Exit> {
     leftover::stop_leftovers(&layout, nodes).await?;
     check_ports(&layout, nodes)?;
     files::prepare(&layout, nodes)?;
-    Driver::new(layout, nodes, program, ring)
+    Driver::new(layout, (nodes, command.zones), program, ring)
         .run(command.respawn)
         .await
 }
@@ -147,6 +152,8 @@ fn check_ports(layout: &Layout, nodes: u16) -> anyhow::Result<()> {
 struct Driver {
     layout: Layout,
     program: PathBuf,
+    /// Of a new ring.
+    zones: u16,
     ring: Option<Placement>,
     processes: Vec<Option<Process>>,
     events: mpsc::Sender<Event>,
@@ -157,11 +164,17 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(layout: Layout, nodes: u16, program: PathBuf, ring: Option<Placement>) -> Self {
+    fn new(
+        layout: Layout,
+        (nodes, zones): (u16, u16),
+        program: PathBuf,
+        ring: Option<Placement>,
+    ) -> Self {
         let (events, arrived) = mpsc::channel(MAX_WAITING_EVENTS);
         Self {
             layout,
             program,
+            zones,
             ring,
             processes: (0..nodes).map(|_| None).collect(),
             events,
@@ -298,7 +311,7 @@ impl Driver {
             Step::Wait => {}
             Step::Found(ids) => {
                 let seed = clock::random().next_u64();
-                let ring = found_ring(&self.layout, Uuid::new_v4(), seed, &ids)?;
+                let ring = found_ring(&self.layout, Uuid::new_v4(), seed, self.zones, &ids)?;
                 files::write_ring(&self.layout.ring_file(), &ring)?;
                 self.ring = Some(ring);
                 self.install((0..).take(ids.len()).collect()).await;

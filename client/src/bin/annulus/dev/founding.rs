@@ -118,18 +118,19 @@ fn check_identity(
     })
 }
 
-/// The first placement, of nodes with these ids.
+/// The first placement, of nodes with these ids in so many zones.
 pub(crate) fn found_ring(
     layout: &Layout,
     cluster_id: Uuid,
     hash_seed: u64,
+    zones: u16,
     ids: &[NodeId],
 ) -> Result<Placement, FoundingError> {
     let node = |(number, id): (NodeNumber, &NodeId)| Node {
         id: *id,
         name: node_name(number),
         addresses: layout.addresses(number),
-        zone: zone(number),
+        zone: zone(number, zones),
         capacity: Capacity::ONE,
         state: NodeState::Active,
     };

@@ -11,9 +11,6 @@ pub(crate) const MAX_NODES: u16 = 64;
 /// Ports of two nodes are this far apart.
 const PORTS_APART: u16 = 100;
 
-/// Zones that the nodes are spread over, in turn.
-const ZONES: u16 = 3;
-
 /// The ring's directory and ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
@@ -141,9 +138,9 @@ pub(crate) fn node_name(node: NodeNumber) -> String {
     format!("node-{node}")
 }
 
-/// A node's zone.
-pub(crate) fn zone(node: NodeNumber) -> Zone {
-    Zone(format!("z{}", node % ZONES + 1))
+/// A node's zone, where nodes are spread over `zones` zones in turn.
+pub(crate) fn zone(node: NodeNumber, zones: u16) -> Zone {
+    Zone(format!("z{}", node % zones + 1))
 }
 
 #[cfg(test)]
@@ -166,7 +163,7 @@ mod tests {
 
     #[test]
     fn zones_take_turns() {
-        let zones: Vec<String> = (0..4).map(|node| zone(node).0).collect();
+        let zones: Vec<String> = (0..4).map(|node| zone(node, 3).0).collect();
         assert_eq!(zones, ["z1", "z2", "z3", "z1"]);
     }
 }

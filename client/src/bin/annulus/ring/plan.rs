@@ -163,11 +163,11 @@ fn table(placement: &Placement, answer: &Answer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dev::fixtures::founded;
+    use crate::dev::fixtures::{founded, founded_in};
 
     #[test]
     fn the_fifth_node_takes_a_fifth_and_nothing_else_moves() {
-        let answer = answer(&founded(4), 5).unwrap();
+        let answer = answer(&founded_in(4, 1), 5).unwrap();
         assert!(
             answer
                 .moves
@@ -184,10 +184,22 @@ mod tests {
 
     #[test]
     fn a_leaver_s_vnodes_go_to_all_others() {
-        let answer = answer(&founded(6), 5).unwrap();
+        let answer = answer(&founded_in(6, 1), 5).unwrap();
         assert!(answer.moves.iter().all(|step| step.from == "node-5"));
         let takers: std::collections::BTreeSet<_> = answer.moves.iter().map(|s| &s.to).collect();
-        assert!(takers.len() > 1);
+        assert_eq!(takers.len(), 5);
+    }
+
+    #[test]
+    fn with_as_many_zones_as_copies_a_new_node_takes_from_its_zone() {
+        let answer = answer(&founded(4), 5).unwrap();
+        assert!(
+            answer
+                .moves
+                .iter()
+                .all(|step| step.from == "node-1" && step.to == "node-4")
+        );
+        assert_eq!(answer.moves.len(), 128);
     }
 
     #[test]
