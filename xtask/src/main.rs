@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod bench;
 mod cache;
 mod generated;
 mod lab;
@@ -49,6 +50,8 @@ enum Task {
     Up,
     /// End what `up` started.
     Down,
+    /// Run the benchmarks: the libraries', and a local ring of three nodes under load.
+    Bench,
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Test { without_cluster } => test::run(without_cluster),
         Task::Up => up::up(),
         Task::Down => up::down(),
+        Task::Bench => bench::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

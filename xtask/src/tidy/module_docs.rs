@@ -10,7 +10,7 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
         return Vec::new();
     }
     let mut findings = Vec::new();
-    if !source.text.starts_with("//!") {
+    if !source.text.starts_with("//!") && !is_test_module(source) {
         findings.push(source.finding(
             1,
             "open the module with `//!`: what it owns, and what it leaves to others",
@@ -24,4 +24,10 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// The tests of the module beside them, which says what it owns.
+fn is_test_module(source: &Source) -> bool {
+    let stem = source.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    stem == "tests" || stem.ends_with("_test")
 }
