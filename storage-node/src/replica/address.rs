@@ -22,10 +22,19 @@ impl KeyAddress {
     /// Finds a key's place. It is the same at every epoch of a cluster: hash seed and number of
     /// partitions never change.
     pub fn of(placement: &Placement, keyspace: Arc<Keyspace>, key: Key) -> Self {
-        let token = Token::of(placement.hash_seed(), keyspace.name.as_str(), key.as_bytes());
+        let token = Token::of(
+            placement.hash_seed(),
+            keyspace.name.as_str(),
+            key.as_bytes(),
+        );
         let partition = placement.partitions().of(token);
         let stored = key_encoding::encode(partition, token, &keyspace.name, &key);
-        Self { partition, keyspace, key, stored }
+        Self {
+            partition,
+            keyspace,
+            key,
+            stored,
+        }
     }
 
     /// The partition.

@@ -38,7 +38,12 @@ impl Waiter {
             Self::Minted(done) => {
                 let _ = done.send(Ok(()));
             }
-            Self::Merged { reply, merged, vnode, epoch } => {
+            Self::Merged {
+                reply,
+                merged,
+                vnode,
+                epoch,
+            } => {
                 let _ = reply.send(vnode.check_fence(epoch, true).map(|()| merged));
             }
         }
@@ -86,7 +91,9 @@ impl CommitBatch {
         state: Arc<KeyState>,
         record: Bytes,
     ) {
-        self.log(durability).batch.put(Space::Data, stored_key.clone(), record);
+        self.log(durability)
+            .batch
+            .put(Space::Data, stored_key.clone(), record);
         self.states.insert(stored_key.clone(), state);
     }
 

@@ -34,8 +34,16 @@ pub(super) struct GroupLimit {
 
 /// One queued operation.
 pub(super) enum Operation {
-    Mint { write: Write, vnode: Arc<Vnode>, reply: oneshot::Sender<Result<Minted, ReplicaError>> },
-    Merge { merge: Merge, vnode: Arc<Vnode>, reply: oneshot::Sender<Result<Merged, ReplicaError>> },
+    Mint {
+        write: Write,
+        vnode: Arc<Vnode>,
+        reply: oneshot::Sender<Result<Minted, ReplicaError>>,
+    },
+    Merge {
+        merge: Merge,
+        vnode: Arc<Vnode>,
+        reply: oneshot::Sender<Result<Merged, ReplicaError>>,
+    },
 }
 
 /// What an operation costs beside its values.
@@ -132,7 +140,11 @@ impl Committer {
             return operation.refuse(ReplicaError::Stopped { applied: false });
         }
         match operation {
-            Operation::Mint { write, vnode, reply } => {
+            Operation::Mint {
+                write,
+                vnode,
+                reply,
+            } => {
                 let durability = write.address.keyspace().durability;
                 let (done, waits) = oneshot::channel();
                 let minted = self.mint(&write, &vnode, waits, batch);
@@ -141,9 +153,18 @@ impl Committer {
                 }
                 let _ = reply.send(minted);
             }
-            Operation::Merge { merge, vnode, reply } => match self.merge(&merge, &vnode, batch) {
+            Operation::Merge {
+                merge,
+                vnode,
+                reply,
+            } => match self.merge(&merge, &vnode, batch) {
                 Ok(merged) => {
-                    let waiter = Waiter::Merged { reply, merged, vnode, epoch: merge.fence };
+                    let waiter = Waiter::Merged {
+                        reply,
+                        merged,
+                        vnode,
+                        epoch: merge.fence,
+                    };
                     batch.wait(merge.address.keyspace().durability, waiter);
                 }
                 Err(error) => {
@@ -171,7 +192,12 @@ impl Committer {
         let record = Record::of(address.stored(), &state);
         if !transition.replayed {
             let durability = address.keyspace().durability;
-            batch.put(durability, address.stored(), state.clone(), record.bytes().clone());
+            batch.put(
+                durability,
+                address.stored(),
+                state.clone(),
+                record.bytes().clone(),
+            );
         }
         Ok(Minted {
             state,
@@ -180,7 +206,11 @@ impl Committer {
             version: transition.version,
             existed: transition.existed,
             replayed: transition.replayed,
-            durable: Durable { done: waits, vnode: vnode.clone(), epoch: write.fence },
+            durable: Durable {
+                done: waits,
+                vnode: vnode.clone(),
+                epoch: write.fence,
+            },
         })
     }
 
@@ -194,10 +224,13 @@ impl Committer {
         let (address, now_ms) = (&merge.address, self.clock.wall_ms());
         let local = self.local_state(address, batch)?;
         let hlc = &mut self.hlc;
-        let Received { state, changed, amnesia } =
-            leased(&self.fatal, self.engine.as_ref(), vnode, |clock| {
-                transition::receive(clock, hlc, now_ms, local.as_deref(), merge)
-            })??;
+        let Received {
+            state,
+            changed,
+            amnesia,
+        } = leased(&self.fatal, self.engine.as_ref(), vnode, |clock| {
+            transition::receive(clock, hlc, now_ms, local.as_deref(), merge)
+        })??;
         if amnesia {
             self.metrics.forgotten_events.inc();
             tracing::warn!(partition = %address.partition(), "vnode had forgotten its own events");

@@ -118,8 +118,13 @@ impl ReplicaError {
 
 impl From<ReplicaError> for RequestError {
     fn from(error: ReplicaError) -> Self {
-        let retry_after = matches!(error, ReplicaError::Overloaded { .. }).then_some(RETRY_AFTER_FULL);
+        let retry_after =
+            matches!(error, ReplicaError::Overloaded { .. }).then_some(RETRY_AFTER_FULL);
         let outcome = error.outcome();
-        Self { outcome, retry_after, ..Self::rejected(error.code(), error.to_string()) }
+        Self {
+            outcome,
+            retry_after,
+            ..Self::rejected(error.code(), error.to_string())
+        }
     }
 }

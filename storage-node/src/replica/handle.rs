@@ -30,7 +30,10 @@ use crate::storage::{
 };
 
 /// One page of digests reads at most this much.
-const DIGEST_PAGE: ScanLimit = ScanLimit { entries: 1000, bytes: 8 * 1024 * 1024 };
+const DIGEST_PAGE: ScanLimit = ScanLimit {
+    entries: 1000,
+    bytes: 8 * 1024 * 1024,
+};
 
 /// How large the replica's parts are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +87,9 @@ struct Shared {
 impl fmt::Debug for Replica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let generation = self.shared.generation;
-        f.debug_struct("Replica").field("generation", &generation).finish_non_exhaustive()
+        f.debug_struct("Replica")
+            .field("generation", &generation)
+            .finish_non_exhaustive()
     }
 }
 
@@ -104,17 +109,26 @@ impl Replica {
         randomness: Arc<dyn Randomness>,
         registry: &mut Registry,
     ) -> Result<Self, EngineError> {
-        let Store { engine, recovered, high_water } = store;
+        let Store {
+            engine,
+            recovered,
+            high_water,
+        } = store;
         let thread_failed = |error: std::io::Error| EngineError::Io {
             operation: "start a storage thread",
             detail: error.to_string(),
         };
         let vnodes = Vnodes::load(engine.as_ref(), recovered.clean)?;
         let metrics = ReplicaMetrics::register(registry, engine.clone());
-        let limit = QueueLimit { items: options.queue_operations, bytes: options.queue_bytes };
+        let limit = QueueLimit {
+            items: options.queue_operations,
+            bytes: options.queue_bytes,
+        };
         let count = options.committers.max(1);
         let mut shared = Shared {
-            queues: (0..count).map(|_| Arc::new(BoundedQueue::new(limit))).collect(),
+            queues: (0..count)
+                .map(|_| Arc::new(BoundedQueue::new(limit)))
+                .collect(),
             committers: Mutex::default(),
             high_water: Mutex::new(high_water.map(Arc::new)),
             io: IoPool::start(options.io).map_err(thread_failed)?,
@@ -128,11 +142,19 @@ impl Replica {
         for number in 0..count {
             let committer = shared.committer(number, options, clock);
             let thread = std::thread::Builder::new().name(format!("commit-{number}"));
-            let thread = thread.spawn(move || committer.run()).map_err(thread_failed)?;
+            let thread = thread
+                .spawn(move || committer.run())
+                .map_err(thread_failed)?;
             shared.committers.get_mut().push(thread);
         }
-        tracing::info!(generation = recovered.generation, clean = recovered.clean, "replica started");
-        Ok(Self { shared: Arc::new(shared) })
+        tracing::info!(
+            generation = recovered.generation,
+            clean = recovered.clean,
+            "replica started"
+        );
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Makes this node the owner of exactly these partitions from `epoch` on, and fences off
@@ -161,8 +183,17 @@ impl Replica {
             let vnode = self.shared.vnodes.get(partition)?;
             vnode.check_fence(write.fence, false)?;
             let (reply, answer) = oneshot::channel();
-            self.shared.enqueue(partition, Operation::Mint { write, vnode, reply })?;
-            answer.await.unwrap_or(Err(ReplicaError::Stopped { applied: true }))
+            self.shared.enqueue(
+                partition,
+                Operation::Mint {
+                    write,
+                    vnode,
+                    reply,
+                },
+            )?;
+            answer
+                .await
+                .unwrap_or(Err(ReplicaError::Stopped { applied: true }))
         };
         let minted = minted.await;
         self.shared.metrics.count("mint", &minted);
@@ -176,8 +207,17 @@ impl Replica {
             let vnode = self.shared.vnodes.get(partition)?;
             vnode.check_fence(merge.fence, false)?;
             let (reply, answer) = oneshot::channel();
-            self.shared.enqueue(partition, Operation::Merge { merge, vnode, reply })?;
-            answer.await.unwrap_or(Err(ReplicaError::Stopped { applied: true }))
+            self.shared.enqueue(
+                partition,
+                Operation::Merge {
+                    merge,
+                    vnode,
+                    reply,
+                },
+            )?;
+            answer
+                .await
+                .unwrap_or(Err(ReplicaError::Stopped { applied: true }))
         };
         let merged = merged.await;
         self.shared.metrics.count("merge", &merged);
@@ -209,10 +249,15 @@ impl Replica {
         let range = key_encoding::partition_range(partition);
         let range = after.map_or(range.clone(), |after| range.after(&after));
         let engine = self.shared.engine.clone();
-        let found = self.on_disk(move || engine.scan(Space::Data, &range, DIGEST_PAGE)).await??;
+        let found = self
+            .on_disk(move || engine.scan(Space::Data, &range, DIGEST_PAGE))
+            .await??;
         let digests = found.iter().map(|entry| key_digest(partition, entry));
         let digests = digests.collect::<Result<_, _>>()?;
-        Ok(DigestPage { digests, next: found.last().map(|entry| entry.key.clone()) })
+        Ok(DigestPage {
+            digests,
+            next: found.last().map(|entry| entry.key.clone()),
+        })
     }
 
     /// The vnodes that this node owns, by partition.
@@ -252,7 +297,8 @@ impl Replica {
             Ok(InMemory::NeedsDisk) => {
                 self.shared.metrics.disk_reads.inc();
                 let (engine, stored) = (engine.clone(), address.stored().clone());
-                self.on_disk(move || engine.get(Space::Data, &stored)).await?
+                self.on_disk(move || engine.get(Space::Data, &stored))
+                    .await?
             }
             Err(error) => Err(error),
         };
@@ -271,14 +317,22 @@ impl Replica {
 }
 
 impl Shared {
-    fn committer(&self, number: usize, options: &ReplicaOptions, clock: &Arc<dyn Clock>) -> Committer {
+    fn committer(
+        &self,
+        number: usize,
+        options: &ReplicaOptions,
+        clock: &Arc<dyn Clock>,
+    ) -> Committer {
         Committer {
             queue: self.queues[number].clone(),
             engine: self.engine.clone(),
             high_water: self.high_water.lock().clone(),
             clock: clock.clone(),
             hlc: HlcClock::new(),
-            limit: GroupLimit { operations: options.group_operations, bytes: options.group_bytes },
+            limit: GroupLimit {
+                operations: options.group_operations,
+                bytes: options.group_bytes,
+            },
             metrics: self.metrics.clone(),
             fatal: self.fatal.clone(),
         }
@@ -288,7 +342,9 @@ impl Shared {
         let queue = &self.queues[usize::from(partition.0) % self.queues.len()];
         let bytes = operation.bytes();
         let pushed = queue.try_push(operation, bytes);
-        self.metrics.queued_operations.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .queued_operations
+            .set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
         pushed.map_err(|not_queued| match not_queued {
             NotQueued::Full(_) => ReplicaError::Overloaded { what: "writes" },
             NotQueued::Closed(_) => ReplicaError::Stopped { applied: false },
@@ -309,7 +365,11 @@ impl Shared {
         // The last mark is written before the clean end is.
         drop(self.high_water.lock().take());
         self.engine.flush()?;
-        recovery::end(self.engine.as_ref(), self.generation, self.vnodes.last_words())?;
+        recovery::end(
+            self.engine.as_ref(),
+            self.generation,
+            self.vnodes.last_words(),
+        )?;
         Ok(())
     }
 }
@@ -319,5 +379,9 @@ fn key_digest(partition: PartitionId, entry: &Entry) -> Result<KeyDigest, Replic
     let key = key_encoding::decode(&entry.key);
     let key = key.ok_or_else(|| corrupt(format!("{:?} is no key", entry.key)))?;
     let state = record::decode(&entry.key, &entry.value).map_err(corrupt)?;
-    Ok(KeyDigest { keyspace: key.keyspace, key: key.key, digest: state.digest() })
+    Ok(KeyDigest {
+        keyspace: key.keyspace,
+        key: key.key,
+        digest: state.digest(),
+    })
 }

@@ -99,8 +99,12 @@ impl ReplicaMetrics {
 
     /// Counts one operation.
     pub(super) fn count<T>(&self, operation: &'static str, result: &Result<T, ReplicaError>) {
-        let outcome = result.as_ref().map_or_else(|error| error.code().as_str(), |_| "ok");
-        self.operations.get_or_create(&OperationLabels { operation, outcome }).inc();
+        let outcome = result
+            .as_ref()
+            .map_or_else(|error| error.code().as_str(), |_| "ok");
+        self.operations
+            .get_or_create(&OperationLabels { operation, outcome })
+            .inc();
     }
 }
 
@@ -119,14 +123,26 @@ impl Collector for EngineCollector {
         for (name, help, figure) in [
             ("storage_keys", "Estimated number of keys", figures.keys),
             ("storage_data_bytes", "Bytes of data files", figures.bytes),
-            ("storage_memtable_bytes", "Bytes of memtables", figures.memtable_bytes),
-            ("storage_block_cache_bytes", "Bytes in the block cache", figures.block_cache_bytes),
+            (
+                "storage_memtable_bytes",
+                "Bytes of memtables",
+                figures.memtable_bytes,
+            ),
+            (
+                "storage_block_cache_bytes",
+                "Bytes in the block cache",
+                figures.block_cache_bytes,
+            ),
             (
                 "storage_compaction_pending_bytes",
                 "Bytes that compaction has still to rewrite",
                 figures.compaction_pending_bytes,
             ),
-            ("storage_compactions_running", "Compactions that run now", figures.compactions_running),
+            (
+                "storage_compactions_running",
+                "Compactions that run now",
+                figures.compactions_running,
+            ),
             (
                 "storage_write_stalled",
                 "1 while writes are held back for compaction",

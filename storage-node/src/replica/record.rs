@@ -23,7 +23,9 @@ impl Record {
         bytes.put_u8(FORMAT);
         bytes.put_u32_le(checksum(stored_key, &encoded));
         bytes.put(encoded);
-        Self { bytes: bytes.freeze() }
+        Self {
+            bytes: bytes.freeze(),
+        }
     }
 
     /// As the engine stores it.
@@ -39,7 +41,8 @@ impl Record {
 
 /// Reads a record back; says what is wrong with one that is damaged.
 pub(super) fn decode(stored_key: &[u8], record: &Bytes) -> Result<KeyState, String> {
-    let Some((&[format, ref crc @ ..], encoded)) = record.split_first_chunk::<HEADER_BYTES>() else {
+    let Some((&[format, ref crc @ ..], encoded)) = record.split_first_chunk::<HEADER_BYTES>()
+    else {
         return Err(format!("a record of {} bytes has no header", record.len()));
     };
     if format != FORMAT {
@@ -47,7 +50,9 @@ pub(super) fn decode(stored_key: &[u8], record: &Bytes) -> Result<KeyState, Stri
     }
     let (stated, actual) = (u32::from_le_bytes(*crc), checksum(stored_key, encoded));
     if stated != actual {
-        return Err(format!("checksum is {actual:08x}, the record states {stated:08x}"));
+        return Err(format!(
+            "checksum is {actual:08x}, the record states {stated:08x}"
+        ));
     }
     KeyState::decode(&record.slice_ref(encoded)).map_err(|error| error.to_string())
 }

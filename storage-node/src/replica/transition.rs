@@ -38,9 +38,19 @@ pub(super) fn mint(
         .map_err(|error| not_minted(partition, error))?;
     let mut clock = write.context.clone();
     clock.insert(minted.dot);
-    let stamped = minted.state.siblings().iter().find(|sibling| sibling.dot == minted.dot);
-    let remembered = minted.state.recent_requests().iter().find(|known| known.dot == minted.dot);
-    let stamp = stamped.map(|sibling| sibling.stamp).or(remembered.map(|known| known.stamp));
+    let stamped = minted
+        .state
+        .siblings()
+        .iter()
+        .find(|sibling| sibling.dot == minted.dot);
+    let remembered = minted
+        .state
+        .recent_requests()
+        .iter()
+        .find(|known| known.dot == minted.dot);
+    let stamp = stamped
+        .map(|sibling| sibling.stamp)
+        .or(remembered.map(|known| known.stamp));
     Ok(Transition {
         clock,
         version: stamp.map_or(0, version_at),
@@ -69,11 +79,7 @@ pub(super) fn receive(
 
 /// A tick whose logical counter a version can show. Ticks pass over the others; that is at most
 /// 61,440 steps, only once for 4,096 writes, and only while the wall clock stands behind.
-fn tick(
-    hlc: &mut HlcClock,
-    now_ms: u64,
-    above: Option<HlcStamp>,
-) -> Result<HlcStamp, HlcError> {
+fn tick(hlc: &mut HlcClock, now_ms: u64, above: Option<HlcStamp>) -> Result<HlcStamp, HlcError> {
     let mut stamp = hlc.tick(now_ms, above)?;
     while stamp.logical() > LOGICAL_MAX {
         stamp = hlc.tick(now_ms, None)?;

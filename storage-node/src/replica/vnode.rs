@@ -25,7 +25,10 @@ const KEY_PREFIX: &[u8] = b"vnode/";
 const NOT_OWNED: u64 = u64::MAX;
 
 /// There are at most 16,384 partitions, so one scan sees all records.
-const ALL_RECORDS: ScanLimit = ScanLimit { entries: 1 << 16, bytes: usize::MAX };
+const ALL_RECORDS: ScanLimit = ScanLimit {
+    entries: 1 << 16,
+    bytes: usize::MAX,
+};
 
 /// One vnode.
 pub(super) struct Vnode {
@@ -37,14 +40,20 @@ pub(super) struct Vnode {
 
 impl fmt::Debug for Vnode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vnode").field("partition", &self.partition).finish_non_exhaustive()
+        f.debug_struct("Vnode")
+            .field("partition", &self.partition)
+            .finish_non_exhaustive()
     }
 }
 
 impl Vnode {
     fn new(partition: PartitionId, clock: VnodeClock) -> Arc<Self> {
         let fence = AtomicU64::new(NOT_OWNED);
-        Arc::new(Self { partition, fence, clock: Mutex::new(clock) })
+        Arc::new(Self {
+            partition,
+            fence,
+            clock: Mutex::new(clock),
+        })
     }
 
     /// Whether an operation of that epoch may be served.
@@ -52,9 +61,12 @@ impl Vnode {
         let partition = self.partition;
         match self.fence.load(Ordering::Acquire) {
             NOT_OWNED => Err(ReplicaError::NotOwner { partition, applied }),
-            fence if epoch.0 < fence => {
-                Err(ReplicaError::StaleEpoch { partition, epoch, fence: RingEpoch(fence), applied })
-            }
+            fence if epoch.0 < fence => Err(ReplicaError::StaleEpoch {
+                partition,
+                epoch,
+                fence: RingEpoch(fence),
+                applied,
+            }),
             _ => Ok(()),
         }
     }
@@ -105,8 +117,13 @@ impl Vnodes {
             clocks.push((partition, VnodeClock::open(record, clean)));
         }
         lease_all(engine, &mut clocks)?;
-        let vnodes = clocks.into_iter().map(|(partition, clock)| (partition, Vnode::new(partition, clock)));
-        Ok(Self { by_partition: RwLock::new(vnodes.collect()), changing: Mutex::new(()) })
+        let vnodes = clocks
+            .into_iter()
+            .map(|(partition, clock)| (partition, Vnode::new(partition, clock)));
+        Ok(Self {
+            by_partition: RwLock::new(vnodes.collect()),
+            changing: Mutex::new(()),
+        })
     }
 
     /// Makes this node the owner of exactly these partitions from `epoch` on. On disk when this
@@ -121,19 +138,30 @@ impl Vnodes {
         let _one_at_a_time = self.changing.lock();
         let mut missing: Vec<_> = {
             let known = self.by_partition.read();
-            let absent = partitions.iter().filter(|partition| !known.contains_key(partition));
-            absent.map(|&partition| (partition, VnodeClock::create(VnodeId(randomness.u64())))).collect()
+            let absent = partitions
+                .iter()
+                .filter(|partition| !known.contains_key(partition));
+            absent
+                .map(|&partition| (partition, VnodeClock::create(VnodeId(randomness.u64()))))
+                .collect()
         };
         lease_all(engine, &mut missing)?;
         let owned: HashSet<_> = partitions.iter().collect();
         let mut known = self.by_partition.write();
-        known.extend(missing.into_iter().map(|(partition, clock)| (partition, Vnode::new(partition, clock))));
+        known.extend(
+            missing
+                .into_iter()
+                .map(|(partition, clock)| (partition, Vnode::new(partition, clock))),
+        );
         for (partition, vnode) in known.iter() {
             if !owned.contains(partition) {
                 vnode.fence.store(NOT_OWNED, Ordering::Release);
             }
         }
-        for vnode in partitions.iter().filter_map(|partition| known.get(partition)) {
+        for vnode in partitions
+            .iter()
+            .filter_map(|partition| known.get(partition))
+        {
             vnode.raise_fence(epoch);
         }
         Ok(())
@@ -143,7 +171,10 @@ impl Vnodes {
     pub(super) fn get(&self, partition: PartitionId) -> Result<Arc<Vnode>, ReplicaError> {
         let found = self.by_partition.read().get(&partition).cloned();
         let owned = found.filter(|vnode| vnode.is_owned());
-        owned.ok_or(ReplicaError::NotOwner { partition, applied: false })
+        owned.ok_or(ReplicaError::NotOwner {
+            partition,
+            applied: false,
+        })
     }
 
     /// The vnodes that are owned, by partition.
@@ -159,7 +190,11 @@ impl Vnodes {
     pub(super) fn last_words(&self) -> Batch {
         let mut batch = Batch::new();
         for vnode in self.by_partition.read().values() {
-            put_record(&mut batch, vnode.partition, &vnode.clock.lock().clone().close());
+            put_record(
+                &mut batch,
+                vnode.partition,
+                &vnode.clock.lock().clone().close(),
+            );
         }
         batch
     }
@@ -205,8 +240,13 @@ fn put_record(batch: &mut Batch, partition: PartitionId, record: &VnodeRecord) {
 }
 
 fn decode_record(key: &Bytes, value: &Bytes) -> Result<(PartitionId, VnodeRecord), EngineError> {
-    let corrupt = |detail| EngineError::Corruption { operation: "read a vnode's record", detail };
-    let partition = key[KEY_PREFIX.len()..].try_into().map_err(|_| corrupt(format!("key {key:?}")))?;
+    let corrupt = |detail| EngineError::Corruption {
+        operation: "read a vnode's record",
+        detail,
+    };
+    let partition = key[KEY_PREFIX.len()..]
+        .try_into()
+        .map_err(|_| corrupt(format!("key {key:?}")))?;
     let record = VnodeRecord::decode(value).map_err(|error| corrupt(error.to_string()))?;
     Ok((PartitionId(u16::from_be_bytes(partition)), record))
 }

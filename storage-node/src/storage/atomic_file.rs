@@ -30,7 +30,11 @@ pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// Makes what was created, renamed or removed in a directory last.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
     File::open(directory)?.sync_all()
 }
 
@@ -52,7 +56,11 @@ mod tests {
         replace(&path, b"a longer content").unwrap();
         replace(&path, b"short").unwrap();
         assert_eq!(read(&path).unwrap().unwrap(), b"short");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left over");
+        assert_eq!(
+            fs::read_dir(directory.path()).unwrap().count(),
+            1,
+            "nothing is left over"
+        );
     }
 
     #[test]

@@ -52,8 +52,16 @@ impl<T> State<T> {
 impl<T> BoundedQueue<T> {
     /// An empty queue.
     pub fn new(limit: QueueLimit) -> Self {
-        let state = State { items: VecDeque::new(), bytes: 0, closed: false };
-        Self { limit, state: Mutex::new(state), filled: Condvar::new() }
+        let state = State {
+            items: VecDeque::new(),
+            bytes: 0,
+            closed: false,
+        };
+        Self {
+            limit,
+            state: Mutex::new(state),
+            filled: Condvar::new(),
+        }
     }
 
     /// Puts an item at the end, if there is room. Never blocks for long.
@@ -120,7 +128,10 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    const LIMIT: QueueLimit = QueueLimit { items: 3, bytes: 100 };
+    const LIMIT: QueueLimit = QueueLimit {
+        items: 3,
+        bytes: 100,
+    };
 
     #[test]
     fn both_bounds_hold() {

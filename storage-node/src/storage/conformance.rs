@@ -9,11 +9,12 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::engine::{
-    Batch, Engine, Entry, InMemory, KeyRange, Persistence, ScanLimit, Space,
-};
+use super::engine::{Batch, Engine, Entry, InMemory, KeyRange, Persistence, ScanLimit, Space};
 
-const ALL: ScanLimit = ScanLimit { entries: usize::MAX, bytes: usize::MAX };
+const ALL: ScanLimit = ScanLimit {
+    entries: usize::MAX,
+    bytes: usize::MAX,
+};
 
 /// Runs the whole suite. `make` gives an empty engine each time.
 ///
@@ -49,15 +50,24 @@ fn reads_see_the_last_write(engine: &dyn Engine) {
     put(engine, Space::Data, b"a", b"2");
     assert_eq!(get(engine, Space::Data, b"a").as_deref(), Some(&b"2"[..]));
     put(engine, Space::Data, b"a", b"");
-    assert_eq!(get(engine, Space::Data, b"a").as_deref(), Some(&b""[..]), "empty is not absent");
+    assert_eq!(
+        get(engine, Space::Data, b"a").as_deref(),
+        Some(&b""[..]),
+        "empty is not absent"
+    );
 }
 
 fn spaces_are_apart(engine: &dyn Engine) {
     put(engine, Space::Data, b"a", b"data");
     assert_eq!(get(engine, Space::Meta, b"a"), None);
     put(engine, Space::Meta, b"a", b"meta");
-    assert_eq!(get(engine, Space::Data, b"a").as_deref(), Some(&b"data"[..]));
-    let found = engine.scan(Space::Meta, &KeyRange::default(), ALL).expect("scans");
+    assert_eq!(
+        get(engine, Space::Data, b"a").as_deref(),
+        Some(&b"data"[..])
+    );
+    let found = engine
+        .scan(Space::Meta, &KeyRange::default(), ALL)
+        .expect("scans");
     assert_eq!(found.len(), 1);
 }
 
@@ -78,15 +88,31 @@ fn scans_are_sorted_and_bounded(engine: &dyn Engine) {
     }
     let keys = |range: &KeyRange, limit| {
         let found = engine.scan(Space::Data, range, limit).expect("scans");
-        found.into_iter().map(|entry| entry.key.to_vec()).collect::<Vec<_>>()
+        found
+            .into_iter()
+            .map(|entry| entry.key.to_vec())
+            .collect::<Vec<_>>()
     };
     let range = KeyRange::with_prefix(b"b");
     assert_eq!(keys(&range, ALL), [&b"b"[..], b"b1", b"b2", b"b3"]);
-    assert_eq!(keys(&range, ScanLimit { entries: 2, ..ALL }), [&b"b"[..], b"b1"]);
-    assert_eq!(keys(&range, ScanLimit { bytes: 23, ..ALL }), [&b"b"[..], b"b1"]);
-    assert_eq!(keys(&range, ScanLimit { bytes: 1, ..ALL }), [b"b"], "one comes in any case");
+    assert_eq!(
+        keys(&range, ScanLimit { entries: 2, ..ALL }),
+        [&b"b"[..], b"b1"]
+    );
+    assert_eq!(
+        keys(&range, ScanLimit { bytes: 23, ..ALL }),
+        [&b"b"[..], b"b1"]
+    );
+    assert_eq!(
+        keys(&range, ScanLimit { bytes: 1, ..ALL }),
+        [b"b"],
+        "one comes in any case"
+    );
     assert_eq!(keys(&range.after(b"b1"), ALL), [b"b2", b"b3"]);
-    let empty = KeyRange { start: b"z".to_vec(), end: Some(b"a".to_vec()) };
+    let empty = KeyRange {
+        start: b"z".to_vec(),
+        end: Some(b"a".to_vec()),
+    };
     assert!(keys(&empty, ALL).is_empty());
 }
 
@@ -100,7 +126,9 @@ fn sequence_grows_with_every_change(engine: &dyn Engine) {
 }
 
 fn large_values_come_back(engine: &dyn Engine) {
-    let value: Vec<u8> = (0..3 * 1024 * 1024_u32).map(|n| n.to_le_bytes()[(n % 3) as usize]).collect();
+    let value: Vec<u8> = (0..3 * 1024 * 1024_u32)
+        .map(|n| n.to_le_bytes()[(n % 3) as usize])
+        .collect();
     put(engine, Space::Data, b"large", &value);
     engine.flush().expect("flushes");
     assert!(get(engine, Space::Data, b"large").is_some_and(|found| found == value));
@@ -120,21 +148,31 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn agrees_with_a_sorted_map<E: Engine>(make: &impl Fn() -> E) {
-    let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config {
+        cases: 24,
+        failure_persistence: None,
+        ..Config::default()
+    });
     let result = runner.run(&steps(), |steps| {
         let engine = make();
         let mut model = BTreeMap::new();
         for step in steps {
             take(&engine, &mut model, step);
         }
-        let found = engine.scan(Space::Data, &KeyRange::default(), ALL).expect("scans");
+        let found = engine
+            .scan(Space::Data, &KeyRange::default(), ALL)
+            .expect("scans");
         let expected: Vec<Entry> = model
             .iter()
-            .map(|(key, value): (&Vec<u8>, &Vec<u8>)| Entry { key: key.clone().into(), value: value.clone().into() })
+            .map(|(key, value): (&Vec<u8>, &Vec<u8>)| Entry {
+                key: key.clone().into(),
+                value: value.clone().into(),
+            })
             .collect();
         prop_assert_eq!(found, expected);
         for (key, value) in &model {
-            prop_assert_eq!(get(&engine, Space::Data, key).as_deref(), Some(&value[..]));
+            let found = get(&engine, Space::Data, key);
+            prop_assert_eq!(found.as_deref(), Some(&value[..]));
         }
         Ok(())
     });

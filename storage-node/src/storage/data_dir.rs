@@ -101,7 +101,11 @@ impl DataDir {
             Some(identity) => identity,
             None => create_identity(path, randomness)?,
         };
-        Ok(Self { path: path.to_owned(), identity: identity.into(), _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            identity: identity.into(),
+            _lock: lock,
+        })
     }
 
     /// Where it is.
@@ -129,11 +133,16 @@ impl DataDir {
         let mut identity = self.identity.lock();
         match identity.cluster_id {
             Some(held) if held == cluster_id => Ok(()),
-            Some(held) => {
-                Err(DataDirError::OtherCluster { path: self.path.clone(), held, offered: cluster_id })
-            }
+            Some(held) => Err(DataDirError::OtherCluster {
+                path: self.path.clone(),
+                held,
+                offered: cluster_id,
+            }),
             None => {
-                let joined = Identity { cluster_id: Some(cluster_id), ..identity.clone() };
+                let joined = Identity {
+                    cluster_id: Some(cluster_id),
+                    ..identity.clone()
+                };
                 write_identity(&self.path, &joined)?;
                 *identity = joined;
                 Ok(())
@@ -148,7 +157,11 @@ fn database_of(path: &Path) -> PathBuf {
 
 fn lock(path: &Path) -> Result<File, DataDirError> {
     let file = path.join("lock");
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&file);
+    let opened = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&file);
     let opened = opened.map_err(io_error("open", &file))?;
     match opened.try_lock() {
         Ok(()) => Ok(opened),
@@ -162,11 +175,17 @@ fn read_identity(path: &Path) -> Result<Option<Identity>, DataDirError> {
     let Some(text) = atomic_file::read(&file).map_err(io_error("read", &file))? else {
         return Ok(None);
     };
-    let identity: Identity = serde_json::from_slice(&text)
-        .map_err(|error| DataDirError::Damaged { path: file, reason: error.to_string() })?;
+    let identity: Identity =
+        serde_json::from_slice(&text).map_err(|error| DataDirError::Damaged {
+            path: file,
+            reason: error.to_string(),
+        })?;
     if identity.format_version != FORMAT_VERSION {
         let found = identity.format_version;
-        return Err(DataDirError::Format { path: path.to_owned(), found });
+        return Err(DataDirError::Format {
+            path: path.to_owned(),
+            found,
+        });
     }
     Ok(Some(identity))
 }
@@ -177,7 +196,11 @@ fn create_identity(path: &Path, randomness: &dyn Randomness) -> Result<Identity,
     }
     let bytes = (u128::from(randomness.u64()) << 64) | u128::from(randomness.u64());
     let node_id = NodeId(Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid());
-    let identity = Identity { format_version: FORMAT_VERSION, node_id, cluster_id: None };
+    let identity = Identity {
+        format_version: FORMAT_VERSION,
+        node_id,
+        cluster_id: None,
+    };
     write_identity(path, &identity)?;
     Ok(identity)
 }
@@ -215,7 +238,10 @@ mod tests {
     fn two_users_never_share_a_directory() {
         let directory = tempfile::tempdir().unwrap();
         let first = open(directory.path()).unwrap();
-        assert!(matches!(open(directory.path()), Err(DataDirError::InUse(_))));
+        assert!(matches!(
+            open(directory.path()),
+            Err(DataDirError::InUse(_))
+        ));
         drop(first);
         assert!(open(directory.path()).is_ok());
     }
@@ -231,14 +257,20 @@ mod tests {
         drop(data_dir);
         let data_dir = open(directory.path()).unwrap();
         assert_eq!(data_dir.cluster_id(), Some(ours));
-        assert!(matches!(data_dir.join_cluster(other), Err(DataDirError::OtherCluster { .. })));
+        assert!(matches!(
+            data_dir.join_cluster(other),
+            Err(DataDirError::OtherCluster { .. })
+        ));
     }
 
     #[test]
     fn data_without_an_identity_gets_no_new_one() {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("rocksdb")).unwrap();
-        assert!(matches!(open(directory.path()), Err(DataDirError::NoIdentity(_))));
+        assert!(matches!(
+            open(directory.path()),
+            Err(DataDirError::NoIdentity(_))
+        ));
     }
 
     #[test]
@@ -247,9 +279,19 @@ mod tests {
         drop(open(directory.path()).unwrap());
         let file = directory.path().join(Identity::FILE);
         let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, text.replace("\"format_version\": 1", "\"format_version\": 2")).unwrap();
-        assert!(matches!(open(directory.path()), Err(DataDirError::Format { found: 2, .. })));
+        fs::write(
+            &file,
+            text.replace("\"format_version\": 1", "\"format_version\": 2"),
+        )
+        .unwrap();
+        assert!(matches!(
+            open(directory.path()),
+            Err(DataDirError::Format { found: 2, .. })
+        ));
         fs::write(&file, &text[..text.len() / 2]).unwrap();
-        assert!(matches!(open(directory.path()), Err(DataDirError::Damaged { .. })));
+        assert!(matches!(
+            open(directory.path()),
+            Err(DataDirError::Damaged { .. })
+        ));
     }
 }

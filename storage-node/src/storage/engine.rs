@@ -117,7 +117,10 @@ impl KeyRange {
             end[at] = last + 1;
             end
         });
-        Self { start: prefix.to_vec(), end }
+        Self {
+            start: prefix.to_vec(),
+            end,
+        }
     }
 
     /// The part of this range that comes after `key`.
@@ -125,7 +128,10 @@ impl KeyRange {
     pub fn after(&self, key: &[u8]) -> Self {
         let mut start = key.to_vec();
         start.push(0);
-        Self { start: start.max(self.start.clone()), end: self.end.clone() }
+        Self {
+            start: start.max(self.start.clone()),
+            end: self.end.clone(),
+        }
     }
 }
 

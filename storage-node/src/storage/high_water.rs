@@ -71,8 +71,13 @@ struct State {
 impl HighWater {
     /// Compares the mark in `path` with where the database ends, and goes on from there.
     pub fn open(path: &Path, found: u64) -> Result<Self, HighWaterError> {
-        let io = |error| HighWaterError::Io { path: path.to_owned(), error };
-        let marked = atomic_file::read(path).map_err(io)?.and_then(|record| decode(&record));
+        let io = |error| HighWaterError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        let marked = atomic_file::read(path)
+            .map_err(io)?
+            .and_then(|record| decode(&record));
         if let Some(marked) = marked.filter(|&marked| marked > found) {
             return Err(HighWaterError::DataLost { marked, found });
         }
@@ -81,9 +86,18 @@ impl HighWater {
         let file = OpenOptions::new().write(true).open(path).map_err(io)?;
         let shared = Arc::new(Shared::default());
         shared.state.lock().reached = found;
-        let keep = { let shared = shared.clone(); move || keep_mark(&shared, &file, found) };
-        let thread = std::thread::Builder::new().name("high-water".into()).spawn(keep).map_err(io)?;
-        Ok(Self { shared, thread: Some(thread) })
+        let keep = {
+            let shared = shared.clone();
+            move || keep_mark(&shared, &file, found)
+        };
+        let thread = std::thread::Builder::new()
+            .name("high-water".into())
+            .spawn(keep)
+            .map_err(io)?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Everything up to `sequence` is on disk.
@@ -101,7 +115,11 @@ impl Drop for HighWater {
     fn drop(&mut self) {
         self.shared.state.lock().stopped = true;
         self.shared.changed.notify_one();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
             tracing::error!("the high-water thread has panicked");
         }
     }
@@ -111,7 +129,9 @@ fn keep_mark(shared: &Shared, file: &File, mut written: u64) {
     loop {
         let (reached, stopped) = wait_for_news(shared, written);
         if reached > written {
-            let marked = file.write_all_at(&encode(reached), 0).and_then(|()| file.sync_data());
+            let marked = file
+                .write_all_at(&encode(reached), 0)
+                .and_then(|()| file.sync_data());
             match marked {
                 Ok(()) => written = reached,
                 // An old mark is safe, only less sharp; the log's own failure stops the node.
@@ -134,7 +154,9 @@ fn wait_for_news(shared: &Shared, written: u64) -> (u64, bool) {
         shared.changed.wait(&mut state);
     }
     if !state.stopped {
-        shared.changed.wait_while_for(&mut state, |state| !state.stopped, INTERVAL);
+        shared
+            .changed
+            .wait_while_for(&mut state, |state| !state.stopped, INTERVAL);
     }
     (state.reached, state.stopped)
 }
@@ -167,7 +189,13 @@ mod tests {
         mark.reached(7);
         drop(mark);
         let lost = HighWater::open(&path, 8).unwrap_err();
-        assert!(matches!(lost, HighWaterError::DataLost { marked: 9, found: 8 }));
+        assert!(matches!(
+            lost,
+            HighWaterError::DataLost {
+                marked: 9,
+                found: 8
+            }
+        ));
         drop(HighWater::open(&path, 9).unwrap());
         drop(HighWater::open(&path, 12).unwrap());
     }

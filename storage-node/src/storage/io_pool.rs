@@ -24,7 +24,10 @@ pub struct IoPoolOptions {
 
 impl Default for IoPoolOptions {
     fn default() -> Self {
-        Self { threads: 8, queue_jobs: 1024 }
+        Self {
+            threads: 8,
+            queue_jobs: 1024,
+        }
     }
 }
 
@@ -60,15 +63,27 @@ impl Drop for Shared {
 impl IoPool {
     /// Starts the threads.
     pub fn start(options: IoPoolOptions) -> std::io::Result<Self> {
-        let limit = QueueLimit { items: options.queue_jobs, bytes: usize::MAX };
+        let limit = QueueLimit {
+            items: options.queue_jobs,
+            bytes: usize::MAX,
+        };
         let queue = Arc::new(BoundedQueue::<Job>::new(limit));
         let start = |number| {
             let queue = queue.clone();
             let work = move || std::iter::from_fn(|| queue.pop()).for_each(|job| job());
-            std::thread::Builder::new().name(format!("io-{number}")).spawn(work)
+            std::thread::Builder::new()
+                .name(format!("io-{number}"))
+                .spawn(work)
         };
-        let threads = (0..options.threads.max(1)).map(start).collect::<Result<_, _>>()?;
-        Ok(Self { shared: Arc::new(Shared { queue, threads: Mutex::new(threads) }) })
+        let threads = (0..options.threads.max(1))
+            .map(start)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                queue,
+                threads: Mutex::new(threads),
+            }),
+        })
     }
 
     /// Does `work` on one of the threads. If the caller stops waiting before its turn, it is
@@ -110,7 +125,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_pool_answers_at_once() {
-        let pool = IoPool::start(IoPoolOptions { threads: 1, queue_jobs: 1 }).unwrap();
+        let pool = IoPool::start(IoPoolOptions {
+            threads: 1,
+            queue_jobs: 1,
+        })
+        .unwrap();
         let (release, released) = mpsc::channel::<()>();
         let (started, has_started) = mpsc::channel();
         let busy = tokio::spawn({
@@ -124,7 +143,9 @@ mod tests {
                 pool.run(job).await
             }
         });
-        tokio::task::spawn_blocking(move || has_started.recv().unwrap()).await.unwrap();
+        tokio::task::spawn_blocking(move || has_started.recv().unwrap())
+            .await
+            .unwrap();
         let queued = tokio::spawn({
             let pool = pool.clone();
             async move { pool.run(|| 2).await }

@@ -33,8 +33,7 @@ pub fn encode(partition: PartitionId, token: Token, keyspace: &KeyspaceName, key
     let name = keyspace.as_str().as_bytes();
     let length = u8::try_from(name.len()).expect("a keyspace's name has at most 63 bytes");
     let key = key.as_bytes();
-    let mut stored =
-        Vec::with_capacity(PARTITION_BYTES + TOKEN_BYTES + 1 + name.len() + key.len());
+    let mut stored = Vec::with_capacity(PARTITION_BYTES + TOKEN_BYTES + 1 + name.len() + key.len());
     stored.extend_from_slice(&partition.0.to_be_bytes());
     stored.extend_from_slice(&token.0.to_be_bytes());
     stored.push(length);
@@ -76,7 +75,10 @@ mod tests {
     #[test]
     fn the_stored_form_never_changes() {
         let bytes = stored(0x0102, 0x0304_0506_0708_090a, "kv", b"k");
-        assert_eq!(&bytes[..], b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x02kvk");
+        assert_eq!(
+            &bytes[..],
+            b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x02kvk"
+        );
     }
 
     #[test]

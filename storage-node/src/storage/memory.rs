@@ -74,7 +74,10 @@ impl Engine for MemoryEngine {
 
     fn write(&self, batch: &Batch, _: Persistence) -> Result<(), EngineError> {
         let mut state = self.state.write();
-        batch.changes().iter().for_each(|change| state.apply(change));
+        batch
+            .changes()
+            .iter()
+            .for_each(|change| state.apply(change));
         Ok(())
     }
 
@@ -87,7 +90,10 @@ impl Engine for MemoryEngine {
         if range.end.as_ref().is_some_and(|end| *end <= range.start) {
             return Ok(Vec::new());
         }
-        let end = range.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let end = range
+            .end
+            .as_deref()
+            .map_or(Bound::Unbounded, Bound::Excluded);
         let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Included(&range.start), end);
         let state = self.state.read();
         let mut found = Vec::new();
@@ -97,7 +103,10 @@ impl Engine for MemoryEngine {
             if found.len() == limit.entries || (bytes > limit.bytes && !found.is_empty()) {
                 break;
             }
-            found.push(Entry { key: key.clone(), value: value.clone() });
+            found.push(Entry {
+                key: key.clone(),
+                value: value.clone(),
+            });
         }
         Ok(found)
     }

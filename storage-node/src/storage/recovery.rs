@@ -25,7 +25,10 @@ pub struct Recovered {
 /// Reads how the last run ended and records that a new one has begun; on disk when this returns.
 pub fn begin(engine: &dyn Engine) -> Result<Recovered, EngineError> {
     let last = match engine.get(Space::Meta, KEY)? {
-        None => Recovered { generation: 0, clean: true },
+        None => Recovered {
+            generation: 0,
+            clean: true,
+        },
         Some(record) => decode(&record).ok_or_else(|| EngineError::Corruption {
             operation: "read the record of the last run",
             detail: format!("{record:02x?} is no such record"),
@@ -35,7 +38,10 @@ pub fn begin(engine: &dyn Engine) -> Result<Recovered, EngineError> {
     let mut batch = Batch::new();
     batch.put(Space::Meta, KEY, encode(generation, OPEN));
     engine.write(&batch, Persistence::Synced)?;
-    Ok(Recovered { generation, clean: last.clean })
+    Ok(Recovered {
+        generation,
+        clean: last.clean,
+    })
 }
 
 /// Records a clean end, together with `last_words`. Nothing may be written afterwards.
@@ -55,7 +61,10 @@ fn decode(record: &[u8]) -> Option<Recovered> {
         return None;
     };
     let generation = u64::from_le_bytes(generation.try_into().ok()?);
-    Some(Recovered { generation, clean: *end == CLEAN })
+    Some(Recovered {
+        generation,
+        clean: *end == CLEAN,
+    })
 }
 
 #[cfg(test)]
@@ -66,14 +75,39 @@ mod tests {
     #[test]
     fn only_a_run_that_said_so_ended_clean() {
         let engine = MemoryEngine::new();
-        assert_eq!(begin(&engine), Ok(Recovered { generation: 1, clean: true }), "nothing was lost");
-        assert_eq!(begin(&engine), Ok(Recovered { generation: 2, clean: false }));
+        assert_eq!(
+            begin(&engine),
+            Ok(Recovered {
+                generation: 1,
+                clean: true
+            }),
+            "nothing was lost"
+        );
+        assert_eq!(
+            begin(&engine),
+            Ok(Recovered {
+                generation: 2,
+                clean: false
+            })
+        );
         let mut words = Batch::new();
         words.put(Space::Meta, &b"word"[..], &b"x"[..]);
         end(&engine, 2, words).unwrap();
         assert!(engine.get(Space::Meta, b"word").unwrap().is_some());
-        assert_eq!(begin(&engine), Ok(Recovered { generation: 3, clean: true }));
-        assert_eq!(begin(&engine), Ok(Recovered { generation: 4, clean: false }));
+        assert_eq!(
+            begin(&engine),
+            Ok(Recovered {
+                generation: 3,
+                clean: true
+            })
+        );
+        assert_eq!(
+            begin(&engine),
+            Ok(Recovered {
+                generation: 4,
+                clean: false
+            })
+        );
     }
 
     #[test]
@@ -82,6 +116,9 @@ mod tests {
         let mut batch = Batch::new();
         batch.put(Space::Meta, KEY, &b"\x01\x07aaaaaaaa"[..]);
         engine.write(&batch, Persistence::Synced).unwrap();
-        assert!(matches!(begin(&engine), Err(EngineError::Corruption { .. })));
+        assert!(matches!(
+            begin(&engine),
+            Err(EngineError::Corruption { .. })
+        ));
     }
 }

@@ -31,14 +31,17 @@ impl RocksEngine {
     /// acknowledged writes may be lost then.
     pub fn open(directory: &Path, options: &RocksOptions) -> Result<Self, EngineError> {
         let spaces = options.spaces().into_iter();
-        let spaces = spaces.map(|(space, options)| ColumnFamilyDescriptor::new(space.as_str(), options));
+        let spaces =
+            spaces.map(|(space, options)| ColumnFamilyDescriptor::new(space.as_str(), options));
         DB::open_cf_descriptors(&options.database(), directory, spaces)
             .map(|db| Self { db })
             .map_err(|error| failed("open the database", &error))
     }
 
     fn family(&self, space: Space) -> &ColumnFamily {
-        self.db.cf_handle(space.as_str()).expect("every space was opened with the database")
+        self.db
+            .cf_handle(space.as_str())
+            .expect("every space was opened with the database")
     }
 
     fn lookup(
@@ -47,19 +50,26 @@ impl RocksEngine {
         key: &[u8],
         options: &ReadOptions,
     ) -> Result<Option<Bytes>, rocksdb::Error> {
-        let found = self.db.get_pinned_cf_opt(self.family(space), key, options)?;
+        let found = self
+            .db
+            .get_pinned_cf_opt(self.family(space), key, options)?;
         Ok(found.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn figure(&self, space: Space, property: &properties::PropName) -> u64 {
         // Only figures for people: one that can't be read counts as 0.
-        self.db.property_int_value_cf(self.family(space), property).ok().flatten().unwrap_or(0)
+        self.db
+            .property_int_value_cf(self.family(space), property)
+            .ok()
+            .flatten()
+            .unwrap_or(0)
     }
 }
 
 impl Engine for RocksEngine {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.lookup(space, key, &ReadOptions::default()).map_err(|error| failed("read a key", &error))
+        self.lookup(space, key, &ReadOptions::default())
+            .map_err(|error| failed("read a key", &error))
     }
 
     fn get_in_memory(&self, space: Space, key: &[u8]) -> Result<InMemory, EngineError> {
@@ -73,7 +83,8 @@ impl Engine for RocksEngine {
     }
 
     fn write(&self, batch: &Batch, persistence: Persistence) -> Result<(), EngineError> {
-        let mut changes = WriteBatch::with_capacity_bytes(batch.bytes() + 16 * batch.changes().len());
+        let mut changes =
+            WriteBatch::with_capacity_bytes(batch.bytes() + 16 * batch.changes().len());
         for change in batch.changes() {
             match change {
                 Change::Put(space, key, value) => changes.put_cf(self.family(*space), key, value),
@@ -82,7 +93,9 @@ impl Engine for RocksEngine {
         }
         let mut options = WriteOptions::default();
         options.set_sync(persistence == Persistence::Synced);
-        self.db.write_opt(changes, &options).map_err(|error| failed("write a batch", &error))
+        self.db
+            .write_opt(changes, &options)
+            .map_err(|error| failed("write a batch", &error))
     }
 
     fn scan(
@@ -109,11 +122,16 @@ impl Engine for RocksEngine {
             if found.len() == limit.entries || (bytes > limit.bytes && !found.is_empty()) {
                 break;
             }
-            found.push(Entry { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
+            found.push(Entry {
+                key: Bytes::copy_from_slice(key),
+                value: Bytes::copy_from_slice(value),
+            });
             cursor.next();
         }
         // An iterator that met damage just ends: only its status tells it from the range's end.
-        cursor.status().map_err(|error| failed("scan keys", &error))?;
+        cursor
+            .status()
+            .map_err(|error| failed("scan keys", &error))?;
         Ok(found)
     }
 
@@ -133,12 +151,22 @@ impl Engine for RocksEngine {
 
     fn estimates(&self) -> EngineEstimates {
         let data = |property| self.figure(Space::Data, property);
-        let both = |property| Space::ALL.iter().map(|&space| self.figure(space, property)).sum();
+        let both = |property| {
+            Space::ALL
+                .iter()
+                .map(|&space| self.figure(space, property))
+                .sum()
+        };
         let blob_bytes = c"rocksdb.live-blob-file-size";
         EngineEstimates {
             keys: data(properties::ESTIMATE_NUM_KEYS),
             bytes: both(properties::TOTAL_SST_FILES_SIZE)
-                + self.db.property_int_value_cf(self.family(Space::Data), blob_bytes).ok().flatten().unwrap_or(0),
+                + self
+                    .db
+                    .property_int_value_cf(self.family(Space::Data), blob_bytes)
+                    .ok()
+                    .flatten()
+                    .unwrap_or(0),
             memtable_bytes: both(properties::SIZE_ALL_MEM_TABLES),
             block_cache_bytes: data(properties::BLOCK_CACHE_USAGE),
             compaction_pending_bytes: both(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
@@ -171,7 +199,11 @@ mod tests {
     use crate::storage::rocks_options::Compaction;
 
     fn small() -> RocksOptions {
-        RocksOptions { memtable_bytes: 1 << 20, block_cache_bytes: 1 << 20, ..RocksOptions::default() }
+        RocksOptions {
+            memtable_bytes: 1 << 20,
+            block_cache_bytes: 1 << 20,
+            ..RocksOptions::default()
+        }
     }
 
     /// Keeps its directory until it is dropped.
@@ -183,7 +215,10 @@ mod tests {
     impl Temporary {
         fn open(options: &RocksOptions) -> Self {
             let directory = tempfile::tempdir().unwrap();
-            Self { engine: RocksEngine::open(directory.path(), options).unwrap(), _directory: directory }
+            Self {
+                engine: RocksEngine::open(directory.path(), options).unwrap(),
+                _directory: directory,
+            }
         }
     }
 
@@ -223,8 +258,11 @@ mod tests {
 
     #[test]
     fn so_it_does_with_universal_compaction_and_blob_files() {
-        let options =
-            RocksOptions { compaction: Compaction::Universal, blob_min_bytes: Some(8), ..small() };
+        let options = RocksOptions {
+            compaction: Compaction::Universal,
+            blob_min_bytes: Some(8),
+            ..small()
+        };
         conformance::run(|| Temporary::open(&options));
     }
 
@@ -246,8 +284,14 @@ mod tests {
         engine.flush().unwrap();
         drop(engine);
         let engine = RocksEngine::open(directory.path(), &small()).unwrap();
-        assert_eq!(engine.get_in_memory(Space::Data, b"k"), Ok(InMemory::NeedsDisk));
-        assert_eq!(engine.get(Space::Data, b"k").unwrap().as_deref(), Some(&b"v"[..]));
+        assert_eq!(
+            engine.get_in_memory(Space::Data, b"k"),
+            Ok(InMemory::NeedsDisk)
+        );
+        assert_eq!(
+            engine.get(Space::Data, b"k").unwrap().as_deref(),
+            Some(&b"v"[..])
+        );
         let in_memory = engine.get_in_memory(Space::Data, b"k").unwrap();
         assert_eq!(in_memory, InMemory::Known(Some(Bytes::from_static(b"v"))));
     }

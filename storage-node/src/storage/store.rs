@@ -35,7 +35,11 @@ impl Store {
         let mark = data_dir.path().join("high-water");
         let high_water = HighWater::open(&mark, engine.sequence())?;
         let recovered = recovery::begin(&engine)?;
-        Ok(Self { engine: Arc::new(engine), recovered, high_water: Some(high_water) })
+        Ok(Self {
+            engine: Arc::new(engine),
+            recovered,
+            high_water: Some(high_water),
+        })
     }
 
     /// An empty store that ends with the process: for tests and trials.
@@ -46,7 +50,11 @@ impl Store {
     /// A store over any engine, without a high-water mark.
     pub fn over(engine: Arc<dyn Engine>) -> Result<Self, StoreError> {
         let recovered = recovery::begin(engine.as_ref())?;
-        Ok(Self { engine, recovered, high_water: None })
+        Ok(Self {
+            engine,
+            recovered,
+            high_water: None,
+        })
     }
 
     /// The engine.

@@ -1,1 +1,0 @@
-//! The replica under test: over the memory engine, and over engines that fail.

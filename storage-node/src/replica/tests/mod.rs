@@ -1,0 +1,9 @@
+//! The replica under test, over an engine that can be held up, damaged and made to fail.
+
+mod committing;
+mod damage;
+mod engine;
+mod fencing;
+mod fixture;
+mod restarting;
+mod versions;
