@@ -1,5 +1,7 @@
 //! What a delete finds to delete.
 
+use std::sync::Arc;
+
 use annulus_causality::{KeyState, VersionVector};
 use annulus_ring::Placement;
 use tokio::time::Instant;
@@ -30,7 +32,7 @@ impl Coordinator {
     /// rule out is deleted without a read.
     pub(super) async fn look_for_victims(
         &self,
-        placement: &Placement,
+        placement: &Arc<Placement>,
         address: &KeyAddress,
         write: &ForwardedWrite,
         deadline: Instant,

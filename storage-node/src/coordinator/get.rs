@@ -1,5 +1,6 @@
 //! The driver of reads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_causality::{KeyState, VersionVector};
@@ -58,7 +59,7 @@ impl Coordinator {
     /// Reads under one placement, and mends what is stale as far as the answer asks for it.
     pub(super) async fn read_round(
         &self,
-        placement: &Placement,
+        placement: &Arc<Placement>,
         read: &Read,
     ) -> Result<Option<KeyState>, RoundError> {
         let candidates = self.by_preference(placement, &read.address);
@@ -73,7 +74,7 @@ impl Coordinator {
     /// Asks owners until enough is known. Answers that are not needed any more are dropped.
     async fn find(
         &self,
-        placement: &Placement,
+        placement: &Arc<Placement>,
         candidates: &[NodeIndex],
         read: &Read,
     ) -> Result<Finding, RoundError> {
@@ -122,7 +123,7 @@ impl Coordinator {
 
     async fn ask(
         &self,
-        placement: &Placement,
+        placement: &Arc<Placement>,
         owner: NodeIndex,
         question: Question,
         read: &Read,
@@ -140,7 +141,7 @@ impl Coordinator {
     }
 
     /// How long the answers may take before they count as late: the worst of what is usual.
-    fn patience(&self, placement: &Placement, candidates: &[NodeIndex], plan: &ReadPlan) -> Duration {
+    fn patience(&self, placement: &Arc<Placement>, candidates: &[NodeIndex], plan: &ReadPlan) -> Duration {
         let usual = |place: usize| {
             let owner = candidates[place];
             match self.is_self(placement, owner) {

@@ -39,9 +39,10 @@ mod speculation;
 mod spread;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use annulus_proto::model::{Consistency, ErrorCode, RequestError};
 use annulus_ring::{Placement, RingEpoch};
@@ -63,6 +64,9 @@ pub(crate) use request::{Delete, Deleted, Found, Get, Put, Written};
 
 /// How often one request starts over because the placement changed meanwhile.
 const MAX_ROUNDS: usize = 8;
+
+/// How long a round waits for a newer placement that it has heard of before it asks again.
+const PLACEMENT_PATIENCE: Duration = Duration::from_millis(200);
 
 /// What a coordinator is made of.
 #[derive(Debug)]
@@ -133,10 +137,11 @@ impl Coordinator {
         self.0.placement.current()
     }
 
-    /// Waits for the placement under which a round is to start over, at most until the deadline.
+    /// Waits, not for long, for the placement under which a round is to start over.
     async fn await_placement(&self, epoch: RingEpoch, deadline: Instant) {
         self.0.metrics.placement_restarts.inc();
-        self.0.placement.wait_for(epoch, deadline).await;
+        let patience = self.0.clock.now() + PLACEMENT_PATIENCE;
+        self.0.placement.wait_for(epoch, deadline.min(patience)).await;
     }
 }
 

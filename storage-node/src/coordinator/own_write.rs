@@ -25,7 +25,7 @@ impl Coordinator {
     /// Coordinates a write as one of the key's owners. A stale round has minted nothing.
     pub(super) async fn write_as_owner(
         &self,
-        placement: &Placement,
+        placement: &Arc<Placement>,
         address: &KeyAddress,
         write: &ForwardedWrite,
         deadline: Instant,
@@ -46,7 +46,7 @@ impl Coordinator {
             deadline,
         };
         let (sender, verdict) = oneshot::channel();
-        let (coordinator, placement) = (self.clone(), Arc::new(placement.clone()));
+        let (coordinator, placement) = (self.clone(), placement.clone());
         self.0.tasks.spawn(async move { coordinator.mint_and_spread(placement, job, sender).await });
         match timeout_at(deadline, verdict).await {
             Ok(Ok(verdict)) => verdict,
@@ -80,7 +80,7 @@ impl Coordinator {
 
     /// Gives the write its dot. In `lww` keyspaces a context may be ahead of this copy, which must then
     /// learn what the client saw first, or its write might lose to what it replaces.
-    async fn mint(&self, placement: &Placement, job: &OwnWrite) -> Result<Minted, RoundError> {
+    async fn mint(&self, placement: &Arc<Placement>, job: &OwnWrite) -> Result<Minted, RoundError> {
         let first = self.0.replica.mint(job.to_mint(placement)).await;
         let minted = match first {
             Err(ReplicaError::NotMinted(MintError::ContextAhead)) => {
@@ -97,7 +97,7 @@ impl Coordinator {
     }
 
     /// Merges into this copy what a read that reaches the write's context shows.
-    async fn catch_up(&self, placement: &Placement, job: &OwnWrite) -> Result<(), RoundError> {
+    async fn catch_up(&self, placement: &Arc<Placement>, job: &OwnWrite) -> Result<(), RoundError> {
         let read = Read {
             address: job.address.clone(),
             needed: job.write.read_quorum,
@@ -127,7 +127,7 @@ impl Coordinator {
     /// Waits for first attempts to connect, if it comes down to them.
     async fn check_enough_reachable(
         &self,
-        placement: &Placement,
+        placement: &Arc<Placement>,
         address: &KeyAddress,
         needed: usize,
         deadline: Instant,

@@ -9,6 +9,8 @@
 //! | nothing (lost) | the next owner, under the same request id; if that fails too: `unknown` |
 //! | its placement is newer | all over again, under that |
 
+use std::sync::Arc;
+
 use annulus_causality::{RequestId, VersionVector};
 use annulus_proto::model::{ErrorCode, Outcome, RequestError};
 use annulus_ring::{NodeIndex, Placement};
@@ -120,7 +122,7 @@ impl Coordinator {
 
     async fn try_owners(
         &self,
-        placement: &Placement,
+        placement: &Arc<Placement>,
         address: &KeyAddress,
         write: &ForwardedWrite,
         deadline: Instant,
@@ -154,7 +156,7 @@ impl Coordinator {
     /// Tries one other owner; `None`: go on with the next.
     async fn forward(
         &self,
-        placement: &Placement,
+        placement: &Arc<Placement>,
         owner: NodeIndex,
         write: &ForwardedWrite,
         deadline: Instant,
@@ -190,7 +192,8 @@ impl Coordinator {
         if self.0.clock.now() >= deadline {
             return RequestError::rejected(ErrorCode::Timeout, "no owner answered in time");
         }
-        let message = format!("none of the key's {} owners can be reached", candidates.len());
+        let what = if doubts.may_have_happened { "answered" } else { "can be reached" };
+        let message = format!("none of the key's {} owners {what}", candidates.len());
         RequestError::rejected(ErrorCode::QuorumUnavailable, message)
     }
 

@@ -129,6 +129,11 @@ impl ReadPlan {
     }
 
     fn step(&mut self) -> Step {
+        let able = self.places(|slot| !matches!(slot, Slot::Failed)).len();
+        if able < self.needed {
+            let has_answered = |slot: &Slot| matches!(slot, Slot::Digest(_) | Slot::State(_));
+            return Step::OutOfReach { answered: self.places(has_answered).len() };
+        }
         if !self.states_only {
             if let Some(finding) = self.agreed() {
                 if self.reaches_context(finding.merged.as_ref()) {
@@ -175,13 +180,7 @@ impl ReadPlan {
                 .or_else(|| self.place_of(|slot| matches!(slot, Slot::Digest(_))));
             self.ask(place, Ask::State, &mut questions);
         }
-        while self.in_play() < self.needed {
-            let place = self.place_of(|slot| matches!(slot, Slot::Unasked));
-            if place.is_none() {
-                return self.out_of_reach();
-            }
-            self.ask(place, Ask::Digest, &mut questions);
-        }
+        self.ask_more(Ask::Digest, &mut questions);
         Step::Wait(questions)
     }
 
@@ -203,13 +202,7 @@ impl ReadPlan {
                 return Step::ContextNotReached;
             }
         }
-        while self.in_play() < self.needed {
-            let place = self.place_of(|slot| matches!(slot, Slot::Unasked));
-            if place.is_none() {
-                return self.out_of_reach();
-            }
-            self.ask(place, Ask::State, &mut questions);
-        }
+        self.ask_more(Ask::State, &mut questions);
         Step::Wait(questions)
     }
 
@@ -239,14 +232,13 @@ impl ReadPlan {
         }
     }
 
-    /// Owners that answered or still may.
-    fn in_play(&self) -> usize {
-        self.places(|slot| !matches!(slot, Slot::Unasked | Slot::Failed)).len()
-    }
-
-    fn out_of_reach(&self) -> Step {
-        let answered = self.places(|slot| matches!(slot, Slot::Digest(_) | Slot::State(_))).len();
-        Step::OutOfReach { answered }
+    /// As many owners as it takes for enough answers, if those that were asked all give one.
+    fn ask_more(&mut self, ask: Ask, questions: &mut Vec<Question>) {
+        let in_play = self.places(|slot| !matches!(slot, Slot::Unasked | Slot::Failed)).len();
+        let unasked = self.places(|slot| matches!(slot, Slot::Unasked));
+        for place in unasked.into_iter().take(self.needed.saturating_sub(in_play)) {
+            self.ask(Some(place), ask, questions);
+        }
     }
 
     fn place_of(&self, wanted: impl Fn(&Slot) -> bool) -> Option<usize> {

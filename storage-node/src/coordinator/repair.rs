@@ -3,6 +3,8 @@
 //! Repair writes never mint; they carry the read's deadline and epoch, and go through the same merge
 //! as every replica write.
 
+use std::sync::Arc;
+
 use annulus_proto::model::{ErrorCode, Outcome, RequestError};
 use annulus_proto::peer::v1::MergeReason;
 use annulus_ring::{NodeIndex, Placement};
@@ -21,7 +23,7 @@ impl Coordinator {
     /// Brings stale owners up to what the read found, and waits for as many as the answer needs.
     pub(super) async fn mend(
         &self,
-        placement: &Placement,
+        placement: &Arc<Placement>,
         candidates: &[NodeIndex],
         read: &Read,
         finding: &Finding,
@@ -53,7 +55,7 @@ impl Coordinator {
     /// Merges a state into all `targets`, and into a spare for each that fails while `acks` are wanted.
     async fn merge_until(
         &self,
-        placement: &Placement,
+        placement: &Arc<Placement>,
         read: &Read,
         state: SharedState,
         targets: Vec<NodeIndex>,
@@ -84,7 +86,7 @@ impl Coordinator {
     /// Goes on when nobody waits for the results any more.
     fn merge_in_background(
         &self,
-        placement: &Placement,
+        placement: &Arc<Placement>,
         read: &Read,
         state: SharedState,
         targets: Vec<NodeIndex>,

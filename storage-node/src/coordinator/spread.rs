@@ -53,11 +53,8 @@ impl Coordinator {
             let Some(epoch) = self.spread_round(round, durable.take(), &mut client).await else {
                 return;
             };
-            self.0.metrics.placement_restarts.inc();
-            match self.0.placement.wait_for(epoch, job.deadline).await {
-                Some(newer) => placement = newer,
-                None => break,
-            }
+            self.await_placement(epoch, job.deadline).await;
+            placement = self.0.placement.current().unwrap_or(placement);
         }
         let error = RequestError { outcome: Outcome::Unknown, ..placement_keeps_changing() };
         client.tell(|| Err(error.into()));

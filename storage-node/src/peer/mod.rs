@@ -28,6 +28,9 @@ mod tonic_transport;
 mod transport;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use peers::{ForwardedAnswer, ForwardedWrite, PeerFailure, Peers};
 pub(crate) use responder::Responder;
 pub(crate) use service::PeerService;

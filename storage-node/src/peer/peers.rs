@@ -234,18 +234,18 @@ impl Peers {
             self.0.latencies.lock().add(to, self.0.clock.now().saturating_duration_since(asked_at));
         }
         match answer {
-            Ok(reply::Body::Error(error)) => Err(self.refused(error, deadline).await),
+            Ok(reply::Body::Error(error)) => Err(self.refused(error).await),
             Ok(body) => Ok(body),
             Err(error @ PeerCallError::NotSent { .. }) => Err(PeerFailure::NotSent(error.to_string())),
             Err(error @ PeerCallError::Lost { .. }) => Err(PeerFailure::Lost(error.to_string())),
         }
     }
 
-    async fn refused(&self, error: PeerError, deadline: Instant) -> PeerFailure {
+    async fn refused(&self, error: PeerError) -> PeerFailure {
         let held = RingEpoch(error.callee_epoch);
         match error.code.as_str() {
             "stale_epoch" => {
-                self.learn_placement(error, deadline).await;
+                self.learn_placement(error).await;
                 PeerFailure::Stale(held)
             }
             "behind" => PeerFailure::Behind(held),
@@ -253,11 +253,10 @@ impl Peers {
         }
     }
 
-    /// Installs the newer placement that came with a refusal, or waits for an earlier refusal's.
-    async fn learn_placement(&self, error: PeerError, deadline: Instant) {
+    /// Installs the newer placement that came with a refusal.
+    async fn learn_placement(&self, error: PeerError) {
         let Some(newer) = error.newer else {
-            self.0.placement.wait_for(RingEpoch(error.callee_epoch), deadline).await;
-            return;
+            return; // an earlier refusal carries it; the caller waits for that, and asks again
         };
         match Placement::try_from(newer) {
             Ok(newer) => {

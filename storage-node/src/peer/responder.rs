@@ -64,6 +64,10 @@ impl Responder {
         &self.0.placement
     }
 
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.0.clock.as_ref()
+    }
+
     /// Answers one request, at the latest at its deadline.
     pub(crate) async fn respond(&self, request: Request) -> Reply {
         let deadline = self.0.clock.now() + Duration::from_millis(request.deadline_ms.into());
@@ -102,23 +106,32 @@ impl Responder {
     fn same_epoch(&self, epoch: RingEpoch) -> Result<Arc<Placement>, Box<PeerError>> {
         let held = self.0.placement.current();
         let held_epoch = held.as_ref().map_or(RingEpoch(0), |placement| placement.epoch());
-        let error = |code: ErrorCode, message: String| PeerError {
-            callee_epoch: held_epoch.0,
-            ..wire::peer_error(&RequestError::unknown(code, message))
-        };
-        match held {
-            Some(held) if held_epoch == epoch => Ok(held),
-            Some(held) if held_epoch > epoch => Err(Box::new(PeerError {
-                newer: Some((&*held).into()),
-                ..error(
-                    ErrorCode::StaleEpoch,
-                    format!("placement epoch {epoch} is old, this node holds {held_epoch}"),
-                )
-            })),
-            _ => Err(Box::new(error(
+        let (code, message) = match held {
+            Some(held) if held_epoch == epoch => return Ok(held),
+            Some(_) if held_epoch > epoch => (
+                ErrorCode::StaleEpoch,
+                format!("placement epoch {epoch} is old, this node holds {held_epoch}"),
+            ),
+            _ => (
                 ErrorCode::Behind,
                 format!("this node holds placement epoch {held_epoch}, not yet {epoch}"),
-            ))),
+            ),
+        };
+        let error = wire::peer_error(&RequestError::unknown(code, message));
+        Err(Box::new(PeerError { callee_epoch: held_epoch.0, ..error }))
+    }
+
+    /// Adds this node's placement to the refusal of a caller that holds an older one. It may be large,
+    /// and when an epoch begins many requests are refused at once: the caller of this says how often.
+    pub(crate) fn attach_newer_placement(&self, reply: &mut Reply) -> bool {
+        match (&mut reply.body, self.0.placement.current()) {
+            (Some(reply::Body::Error(error)), Some(placement))
+                if error.code == ErrorCode::StaleEpoch.as_str() =>
+            {
+                error.newer = Some((&*placement).into());
+                true
+            }
+            _ => false,
         }
     }
 

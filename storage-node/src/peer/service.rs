@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,6 +34,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Reply frames waiting to be written to one caller.
 const MAX_WAITING_FRAMES: usize = 8;
+
+/// How often refusals of an old epoch carry the newer placement, on each stream.
+const TELL_PLACEMENT_EVERY: Duration = Duration::from_millis(100);
 
 /// Replies in one frame.
 const MAX_FRAME_REPLIES: usize = 256;
@@ -138,7 +141,7 @@ async fn serve_stream(
     frames: mpsc::Sender<Result<ReplyFrame, Status>>,
 ) {
     let mut running = FuturesUnordered::new();
-    let mut told_epoch = 0;
+    let mut told_placement: Option<Instant> = None;
     let mut open = true;
     while open || !running.is_empty() {
         tokio::select! {
@@ -158,7 +161,7 @@ async fn serve_stream(
                     bytes += size_of(&next);
                     replies.push(next);
                 }
-                replies.iter_mut().for_each(|reply| tell_placement_once(reply, &mut told_epoch));
+                tell_placement(responder, &mut replies, &mut told_placement);
                 if frames.send(Ok(ReplyFrame { welcome: None, replies })).await.is_err() {
                     return;
                 }
@@ -167,14 +170,14 @@ async fn serve_stream(
     }
 }
 
-/// When an epoch begins, every request under way is refused with the newer placement, which may be
-/// large: one copy on each stream is enough.
-fn tell_placement_once(reply: &mut Reply, told_epoch: &mut u64) {
-    if let Some(reply::Body::Error(error)) = &mut reply.body {
-        match &error.newer {
-            Some(newer) if newer.epoch <= *told_epoch => error.newer = None,
-            Some(newer) => *told_epoch = newer.epoch,
-            None => {}
+/// One of the refusals of an old epoch carries the newer placement, now and then: the first may reach
+/// a caller that has gone away.
+fn tell_placement(responder: &Responder, replies: &mut [Reply], told: &mut Option<Instant>) {
+    let now = responder.clock().now();
+    for reply in replies {
+        let is_due = told.is_none_or(|told| now >= told + TELL_PLACEMENT_EVERY);
+        if is_due && responder.attach_newer_placement(reply) {
+            *told = Some(now);
         }
     }
 }

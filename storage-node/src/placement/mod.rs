@@ -16,5 +16,6 @@ mod file;
 mod store;
 
 pub(crate) use decision::PlacementRefused;
-pub(crate) use file::PlacementFileError;
-pub(crate) use store::{InstallError, Installed, PlacementStore};
+pub(crate) use store::{InstallError, PlacementStore};
+#[cfg(test)]
+pub(crate) use store::tests;

@@ -189,3 +189,116 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     let work = tokio::task::spawn_blocking(work);
     work.await.expect("file work does not panic and is not cancelled while the runtime runs")
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use annulus_ring::{
+        Capacity, HashSeed, Node, NodeAddresses, NodeState, PartitionCount, PlacementDocument,
+        ReplicationFactor,
+    };
+    use prometheus_client::registry::Registry;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+    use crate::entropy::SystemRandomness;
+    use crate::replica::ReplicaOptions;
+    use crate::storage::Store;
+
+    /// Nodes 1 to `nodes`; partition p belongs to three of them (or all) from position p on.
+    pub(crate) fn document_of(nodes: u16, epoch: u64) -> PlacementDocument {
+        let partitions = PartitionCount::new(8).unwrap();
+        let owners_each = nodes.min(3);
+        let node = |number: u16| Node {
+            id: NodeId(Uuid::from_u128(number.into())),
+            name: format!("node-{number}"),
+            addresses: NodeAddresses {
+                peer: format!("127.0.0.1:{number}"),
+                grpc: "127.0.0.1:1".into(),
+                http: "127.0.0.1:1".into(),
+                admin: "127.0.0.1:1".into(),
+            },
+            zone: "zone".into(),
+            capacity: Capacity::ONE,
+            state: NodeState::Active,
+        };
+        let rows = partitions.ids().flat_map(|partition| {
+            (0..owners_each).map(move |place| NodeIndex((partition.0 + place) % nodes))
+        });
+        PlacementDocument {
+            cluster_id: Uuid::from_u128(0xc1),
+            epoch: RingEpoch(epoch),
+            hash_seed: HashSeed(7),
+            partitions,
+            replication_factor: ReplicationFactor::new(u8::try_from(owners_each).unwrap()).unwrap(),
+            nodes: (1..=nodes).map(node).collect(),
+            owners: rows.collect(),
+            fingerprint: None,
+        }
+    }
+
+    pub(crate) fn placement_of(nodes: u16, epoch: u64) -> Placement {
+        document_of(nodes, epoch).try_into().unwrap()
+    }
+
+    /// A replica in memory, with as few threads as it can have.
+    pub(crate) fn memory_replica() -> Replica {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let mut options = ReplicaOptions { committers: 1, ..ReplicaOptions::default() };
+        options.io.threads = 1;
+        let (store, randomness) = (Store::in_memory(), Arc::new(SystemRandomness));
+        Replica::start(&options, store, &clock, randomness, &mut Registry::default()).unwrap()
+    }
+
+    async fn open(data_dir: Option<&Arc<DataDir>>) -> PlacementStore {
+        let node = NodeId(Uuid::from_u128(1));
+        PlacementStore::open(node, data_dir.cloned(), memory_replica()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_placement_gives_the_node_its_vnodes_and_tells_who_waits() {
+        let store = open(None).await;
+        assert!(store.current().is_none());
+        assert_eq!(store.require().unwrap_err().code, ErrorCode::Unavailable);
+        let deadline = SystemClock.now() + std::time::Duration::from_secs(5);
+        let waiting = tokio::spawn({
+            let store = store.clone();
+            async move { store.wait_for(RingEpoch(2), deadline).await }
+        });
+        store.install(placement_of(4, 1)).await.unwrap();
+        assert_eq!(store.0.replica.vnodes().len(), 6);
+        let installed = store.install(placement_of(4, 2)).await.unwrap();
+        assert_eq!(installed, Installed { epoch: RingEpoch(2), changed: true });
+        assert_eq!(waiting.await.unwrap().unwrap().epoch(), RingEpoch(2));
+        let again = store.install(placement_of(4, 2)).await.unwrap();
+        assert_eq!(again, Installed { epoch: RingEpoch(2), changed: false });
+        assert!(store.install(placement_of(4, 1)).await.is_err());
+        assert_eq!(store.epoch(), RingEpoch(2));
+    }
+
+    #[tokio::test]
+    async fn the_epoch_does_not_fall_over_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = Arc::new(DataDir::open(directory.path(), &SystemRandomness).unwrap());
+        open(Some(&data_dir)).await.install(placement_of(3, 7)).await.unwrap();
+        assert_eq!(data_dir.cluster_id(), Some(Uuid::from_u128(0xc1)));
+        let store = open(Some(&data_dir)).await;
+        assert_eq!(store.current().unwrap().epoch(), RingEpoch(7));
+        assert!(store.install(placement_of(3, 6)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn data_of_one_cluster_takes_no_placement_of_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = Arc::new(DataDir::open(directory.path(), &SystemRandomness).unwrap());
+        data_dir.join_cluster(Uuid::from_u128(0xc2)).unwrap();
+        let store = open(Some(&data_dir)).await;
+        let refused = store.install(placement_of(3, 1)).await;
+        let other = PlacementRefused::OtherCluster {
+            offered: Uuid::from_u128(0xc1),
+            held: Uuid::from_u128(0xc2),
+        };
+        assert!(matches!(refused, Err(InstallError::Refused(refused)) if refused == other));
+        assert!(store.current().is_none());
+    }
+}

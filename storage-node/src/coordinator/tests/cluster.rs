@@ -1,0 +1,346 @@
+//! Several nodes in one process: real coordinators and replicas, memory for disks, and a network
+//! that fails as it is told.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annulus_causality::{KeyState, RequestId, VersionVector};
+use annulus_proto::model::{Consistency, Key, KeyspaceName, RequestError};
+use annulus_proto::peer::v1::{Reply, Request, reply, request};
+use annulus_ring::{NodeId, Placement, PlacementDocument};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use prost::Message as _;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{Clock, SystemClock};
+use crate::coordinator::{
+    Coordinator, CoordinatorMetrics, CoordinatorParts, Delete, Deleted, Found, Get, Put, Written,
+};
+use crate::entropy::SeededRandomness;
+use crate::keyspace::Keyspaces;
+use crate::peer::{Call, PeerCallError, Peers, Reachability, Responder, Transport};
+use crate::placement::PlacementStore;
+use crate::placement::tests::{document_of, memory_replica};
+use crate::replica::{KeyAddress, Replica};
+
+/// What is wrong with the way to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is known to be down.
+    Down,
+    /// It can't be reached, and nobody has noticed yet.
+    Refuses,
+    /// Requests vanish on the way, and the callers wait.
+    Hangs,
+    /// It answers reads, and merges never reach it.
+    RefusesMerges,
+    /// Requests arrive and are carried out, and the connection breaks before the reply.
+    LosesReplies,
+}
+
+/// Carries requests between nodes, in their encoded form.
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    responders: Mutex<HashMap<NodeId, Responder>>,
+    faults: Mutex<HashMap<NodeId, Fault>>,
+}
+
+impl Network {
+    async fn call(
+        self: Arc<Self>,
+        to: NodeId,
+        call: Call,
+        deadline: Instant,
+    ) -> Result<reply::Body, PeerCallError> {
+        let fault = self.faults.lock().get(&to).copied();
+        match fault {
+            Some(Fault::Down | Fault::Refuses) => {
+                return Err(PeerCallError::NotSent { node: to, why: "it is down" });
+            }
+            Some(Fault::Hangs) => {
+                sleep_until(deadline).await;
+                return Err(PeerCallError::Lost { node: to, why: "the deadline passed" });
+            }
+            Some(Fault::RefusesMerges) if matches!(call.body, request::Body::Merge(_)) => {
+                return Err(PeerCallError::NotSent { node: to, why: "merges do not pass" });
+            }
+            Some(Fault::LosesReplies | Fault::RefusesMerges) | None => {}
+        }
+        let responder = self.responders.lock()[&to].clone();
+        let left = deadline.saturating_duration_since(SystemClock.now());
+        let request = Request {
+            id: 1,
+            epoch: call.epoch.0,
+            deadline_ms: u32::try_from(left.as_millis()).unwrap(),
+            body: Some(call.body),
+        };
+        let request = Request::decode(Bytes::from(request.encode_to_vec())).unwrap();
+        // In a task of its own: the callee does not stop because the caller went away.
+        let replied = tokio::spawn(async move {
+            let mut reply = responder.respond(request).await;
+            responder.attach_newer_placement(&mut reply);
+            reply
+        });
+        let reply = timeout_at(deadline, replied).await;
+        let lost = |why| PeerCallError::Lost { node: to, why };
+        let reply = reply.map_err(|_| lost("the deadline passed"))?.map_err(|_| lost("panic"))?;
+        if fault == Some(Fault::LosesReplies) {
+            return Err(lost("the connection broke"));
+        }
+        let reply = Reply::decode(Bytes::from(reply.encode_to_vec())).unwrap();
+        Ok(reply.body.unwrap())
+    }
+}
+
+/// One node's way to the others.
+#[derive(Debug)]
+struct MemoryTransport(Arc<Network>);
+
+impl Transport for MemoryTransport {
+    fn call(
+        &self,
+        to: NodeId,
+        call: Call,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<reply::Body, PeerCallError>> {
+        Box::pin(self.0.clone().call(to, call, deadline))
+    }
+
+    fn reachability(&self, node: NodeId) -> Reachability {
+        match self.0.faults.lock().get(&node) {
+            Some(Fault::Down) => Reachability::Unreachable,
+            _ => Reachability::Connected,
+        }
+    }
+
+    fn reach(&self, node: NodeId, _deadline: Instant) -> BoxFuture<'static, bool> {
+        let connected = self.reachability(node) == Reachability::Connected;
+        Box::pin(async move { connected })
+    }
+}
+
+/// One node.
+pub(crate) struct TestNode {
+    pub(crate) id: NodeId,
+    pub(crate) coordinator: Coordinator,
+    pub(crate) placement: PlacementStore,
+    pub(crate) responder: Responder,
+    replica: Replica,
+    keyspaces: Arc<Keyspaces>,
+}
+
+impl TestNode {
+    /// A node over a transport that is made once its placement store exists.
+    pub(crate) async fn start(
+        id: NodeId,
+        transport: impl FnOnce(PlacementStore) -> Arc<dyn Transport>,
+    ) -> Self {
+        let replica = memory_replica();
+        let placement = PlacementStore::open(id, None, replica.clone()).await.unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let keyspaces = Arc::new(Keyspaces::default());
+        let transport = transport(placement.clone());
+        let seed = u64::try_from(id.0.as_u128()).unwrap();
+        let coordinator = Coordinator::new(CoordinatorParts {
+            placement: placement.clone(),
+            keyspaces: keyspaces.clone(),
+            replica: replica.clone(),
+            peers: Peers::new(transport, placement.clone(), clock.clone()),
+            clock: clock.clone(),
+            randomness: Arc::new(SeededRandomness::new(seed)),
+            tasks: TaskTracker::new(),
+            metrics: CoordinatorMetrics::default(),
+        });
+        let responder = Responder::new(
+            placement.clone(),
+            keyspaces.clone(),
+            replica.clone(),
+            coordinator.clone(),
+            clock,
+        );
+        Self { id, coordinator, placement, responder, replica, keyspaces }
+    }
+
+    /// What this node's own copy holds.
+    pub(crate) async fn copy(&self, request: &Ask) -> Option<KeyState> {
+        let placement = self.placement.current().unwrap();
+        let keyspace = self.keyspaces.get(&request.keyspace).unwrap().clone();
+        let address = KeyAddress::of(&placement, keyspace, request.key.clone());
+        self.replica.read(&address).await.unwrap()
+    }
+
+    pub(crate) async fn put(&self, ask: &Ask, value: &str) -> Result<Written, RequestError> {
+        let put = Put {
+            keyspace: ask.keyspace.clone(),
+            key: ask.key.clone(),
+            value: Bytes::from(value.to_owned()),
+            context: ask.context.clone().unwrap_or_default(),
+            ttl: None,
+            write: ask.write,
+            request_id: ask.request_id,
+            deadline: SystemClock.now() + ask.timeout,
+        };
+        self.coordinator.put(put).await
+    }
+
+    pub(crate) async fn get(&self, ask: &Ask) -> Result<Found, RequestError> {
+        let get = Get {
+            keyspace: ask.keyspace.clone(),
+            key: ask.key.clone(),
+            read: ask.read,
+            min_context: ask.context.clone(),
+            deadline: SystemClock.now() + ask.timeout,
+        };
+        self.coordinator.get(get).await
+    }
+
+    pub(crate) async fn delete(&self, ask: &Ask) -> Result<Deleted, RequestError> {
+        let delete = Delete {
+            keyspace: ask.keyspace.clone(),
+            key: ask.key.clone(),
+            context: ask.context.clone(),
+            read: ask.read,
+            write: ask.write,
+            request_id: ask.request_id,
+            deadline: SystemClock.now() + ask.timeout,
+        };
+        self.coordinator.delete(delete).await
+    }
+
+    /// The values that a read shows.
+    pub(crate) async fn values(&self, ask: &Ask) -> Vec<String> {
+        shown(&self.get(ask).await.unwrap())
+    }
+}
+
+pub(crate) fn shown(found: &Found) -> Vec<String> {
+    let value = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    let live = found.state.live(found.now_ms);
+    live.filter_map(|sibling| sibling.value(found.now_ms)).map(value).collect()
+}
+
+/// The parameters of a request, at their defaults but for what a test is about.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) keyspace: KeyspaceName,
+    pub(crate) key: Key,
+    pub(crate) read: Option<Consistency>,
+    pub(crate) write: Option<Consistency>,
+    pub(crate) context: Option<VersionVector>,
+    pub(crate) request_id: Option<RequestId>,
+    pub(crate) timeout: Duration,
+}
+
+impl Ask {
+    pub(crate) fn key(key: &str) -> Self {
+        Self {
+            keyspace: KeyspaceName::kv(),
+            key: Key::new(key.to_owned()).unwrap(),
+            read: None,
+            write: None,
+            context: None,
+            request_id: None,
+            timeout: Duration::from_secs(5),
+        }
+    }
+
+    pub(crate) fn lww(self) -> Self {
+        Self { keyspace: KeyspaceName::data(), ..self }
+    }
+
+    pub(crate) fn r(self, level: &str) -> Self {
+        Self { read: Some(level.parse().unwrap()), ..self }
+    }
+
+    pub(crate) fn w(self, level: &str) -> Self {
+        Self { write: Some(level.parse().unwrap()), ..self }
+    }
+
+    pub(crate) fn context(self, context: &VersionVector) -> Self {
+        Self { context: Some(context.clone()), ..self }
+    }
+
+    pub(crate) fn id(self, sequence: u64) -> Self {
+        Self { request_id: Some(RequestId { client: 99, sequence }), ..self }
+    }
+
+    pub(crate) fn within_ms(self, ms: u64) -> Self {
+        Self { timeout: Duration::from_millis(ms), ..self }
+    }
+}
+
+/// Nodes that share a network and begin with the placement of epoch 1.
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<TestNode>,
+    network: Arc<Network>,
+}
+
+impl Cluster {
+    pub(crate) async fn start(nodes: u16) -> Self {
+        let cluster = Self::start_without_placement(nodes).await;
+        for node in &cluster.nodes {
+            node.placement.install(cluster.placement(1)).await.unwrap();
+        }
+        cluster
+    }
+
+    pub(crate) async fn start_without_placement(count: u16) -> Self {
+        let network = Arc::new(Network::default());
+        let mut nodes = Vec::new();
+        for described in document_of(count, 1).nodes {
+            let transport: Arc<dyn Transport> = Arc::new(MemoryTransport(network.clone()));
+            let node = TestNode::start(described.id, |_| transport).await;
+            network.responders.lock().insert(node.id, node.responder.clone());
+            nodes.push(node);
+        }
+        Self { nodes, network }
+    }
+
+    pub(crate) fn placement(&self, epoch: u64) -> Placement {
+        self.document(epoch).try_into().unwrap()
+    }
+
+    pub(crate) fn document(&self, epoch: u64) -> PlacementDocument {
+        document_of(u16::try_from(self.nodes.len()).unwrap(), epoch)
+    }
+
+    pub(crate) fn fail(&self, node: usize, fault: Fault) {
+        self.network.faults.lock().insert(self.nodes[node].id, fault);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.network.faults.lock().clear();
+    }
+
+    /// The positions of a key's owners, and of the others.
+    pub(crate) fn owners(&self, ask: &Ask) -> (Vec<usize>, Vec<usize>) {
+        let placement = self.placement(1);
+        let (_, owners) = placement.locate(ask.keyspace.as_str(), ask.key.as_bytes());
+        let owners: Vec<usize> = owners.iter().map(|owner| owner.0.into()).collect();
+        let others = (0..self.nodes.len()).filter(|node| !owners.contains(node)).collect();
+        (owners, others)
+    }
+
+    /// Each node's copy.
+    pub(crate) async fn copies(&self, ask: &Ask) -> Vec<Option<KeyState>> {
+        futures::future::join_all(self.nodes.iter().map(|node| node.copy(ask))).await
+    }
+
+    /// Waits until all owners hold the same, something.
+    pub(crate) async fn converged(&self, ask: &Ask) {
+        let patience = SystemClock.now() + Duration::from_secs(10);
+        loop {
+            let copies = self.copies(ask).await;
+            let digests: Vec<_> = copies.iter().map(|c| c.as_ref().map(KeyState::digest)).collect();
+            if digests[0].is_some() && digests.iter().all(|digest| *digest == digests[0]) {
+                return;
+            }
+            assert!(SystemClock.now() < patience, "copies stay different: {copies:?}");
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}

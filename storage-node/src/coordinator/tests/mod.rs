@@ -1,0 +1,10 @@
+//! Coordinators of several nodes together, over networks and disks in memory.
+
+mod cluster;
+mod deletes;
+mod history;
+mod placements;
+mod reads;
+mod writes;
+
+pub(crate) use cluster::{Ask, TestNode};
