@@ -16,7 +16,7 @@ pub const RELEASE: &str = "annulus";
 pub fn install(lab: &Lab, tag: &str) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for part in ["node", "operator"] {
-        let archive = archive(&root, part, tag);
+        let archive = archive(part, tag);
         ensure!(
             archive.exists(),
             "{} is missing; build it with e2e/lab/image --tag {tag}",
@@ -39,8 +39,16 @@ pub fn install(lab: &Lab, tag: &str) -> Result<()> {
         .args(values(tag)))
 }
 
-fn archive(root: &Path, part: &str, tag: &str) -> PathBuf {
-    root.join(format!("target/images/annulus-{part}-{tag}.tar"))
+/// Cargo's target directory, where `e2e/lab/image` leaves the archives too.
+pub(crate) fn target_directory() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+        PathBuf::from,
+    )
+}
+
+fn archive(part: &str, tag: &str) -> PathBuf {
+    target_directory().join(format!("images/annulus-{part}-{tag}.tar"))
 }
 
 fn values(tag: &str) -> Vec<String> {

@@ -17,6 +17,7 @@
 pub mod artifacts;
 pub mod cluster;
 pub mod conditions;
+pub mod example;
 pub mod installation;
 pub mod kvcluster;
 pub mod namespace;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use annulus_e2e::{cluster::Lab, installation::install};
+use annulus_e2e::{cluster::Lab, example, installation::install};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
@@ -28,6 +28,8 @@ enum Action {
         #[arg(long, default_value = "dev")]
         tag: String,
     },
+    /// Apply the example cluster, write a key through one node and read it through another.
+    Example,
     /// Bring OCI archives to every node.
     Load {
         /// The archives.
@@ -71,6 +73,7 @@ fn main() -> Result<()> {
     match arguments.command {
         Action::Up { nodes } => lab.up(nodes),
         Action::Install { tag } => install(&lab, &tag),
+        Action::Example => example::serve(&lab),
         Action::Load { archives } => archives.iter().try_for_each(|path| lab.load_image(path)),
         Action::Run { command } => run(&lab, &command),
         Action::KillNode { node } => lab.kill_node(&node),
