@@ -107,7 +107,7 @@ impl Report {
             "p99 ms",
             "p99.9 ms",
             "max ms",
-            "server cpu µs/op",
+            "server cpu us/op",
             "errors",
         ];
         output::table(

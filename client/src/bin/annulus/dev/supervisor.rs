@@ -16,6 +16,10 @@ pub(crate) const RESPAWN_AFTER: Duration = Duration::from_secs(1);
 /// limit for draining.
 pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
+/// Requests to stop that come so soon after the first are the same one: a signal to a whole process
+/// group often comes along with one to the process.
+const SAME_REQUEST: Duration = Duration::from_secs(1);
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -66,7 +70,7 @@ enum Phase {
     Running,
     /// Waiting for the processes to end.
     Stopping {
-        kill_at: Duration,
+        since: Duration,
         clean: bool,
         killed: bool,
     },
@@ -150,11 +154,11 @@ impl Supervisor {
 
     fn on_tick(&mut self, now: Duration) -> Vec<Action> {
         if let Phase::Stopping {
-            kill_at,
+            since,
             killed: false,
             ..
         } = self.phase
-            && now >= kill_at
+            && now >= since + DRAIN_LIMIT
         {
             return self.kill_all();
         }
@@ -170,13 +174,17 @@ impl Supervisor {
 
     fn stop(&mut self, now: Duration, clean: bool) -> Vec<Action> {
         match self.phase {
-            // Asked twice: somebody is in a hurry.
-            Phase::Stopping { killed: false, .. } => return self.kill_all(),
+            // Asked again: somebody is in a hurry.
+            Phase::Stopping {
+                since,
+                killed: false,
+                ..
+            } if now >= since + SAME_REQUEST => return self.kill_all(),
             Phase::Stopping { .. } | Phase::Finished => return Vec::new(),
             Phase::Starting | Phase::Running => {}
         }
         self.phase = Phase::Stopping {
-            kill_at: now + DRAIN_LIMIT,
+            since: now,
             clean,
             killed: false,
         };
@@ -363,10 +371,15 @@ mod tests {
     fn a_second_stop_does_not_wait() {
         let mut supervisor = started(false);
         supervisor.on_event(NOW, Event::Stop);
-        assert!(
-            supervisor
-                .on_event(NOW, Event::Stop)
-                .contains(&Action::Kill(0))
-        );
+        let later = NOW + SAME_REQUEST;
+        let actions = supervisor.on_event(later, Event::Stop);
+        assert!(actions.contains(&Action::Kill(0)));
+    }
+
+    #[test]
+    fn a_signal_that_comes_twice_is_one_request() {
+        let mut supervisor = started(false);
+        supervisor.on_event(NOW, Event::Stop);
+        assert_eq!(supervisor.on_event(NOW, Event::Stop), []);
     }
 }
