@@ -29,10 +29,15 @@ impl Clock for SystemClock {
         Instant::now()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that asks the system"
+    )]
     fn wall_ms(&self) -> u64 {
         // A clock set before 1970 counts as 1970: the hybrid clock keeps events in order anyway.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -16,7 +16,10 @@ pub trait Randomness: fmt::Debug + Send + Sync + 'static {
 pub struct SystemRandomness;
 
 impl Randomness for SystemRandomness {
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that asks the system"
+    )]
     fn u64(&self) -> u64 {
         use rand::RngCore as _;
         rand::rng().next_u64()
@@ -31,7 +34,9 @@ pub(crate) struct SeededRandomness(parking_lot::Mutex<rand::rngs::StdRng>);
 impl SeededRandomness {
     pub(crate) fn new(seed: u64) -> Self {
         use rand::SeedableRng as _;
-        Self(parking_lot::Mutex::new(rand::rngs::StdRng::seed_from_u64(seed)))
+        Self(parking_lot::Mutex::new(rand::rngs::StdRng::seed_from_u64(
+            seed,
+        )))
     }
 }
 

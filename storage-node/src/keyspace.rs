@@ -91,7 +91,10 @@ impl Keyspaces {
             Keyspace::new(KeyspaceName::data(), ConflictPolicy::Lww),
         ];
         let all = built_in.into_iter().chain(given);
-        Self(all.map(|keyspace| (keyspace.name.clone(), Arc::new(keyspace))).collect())
+        Self(
+            all.map(|keyspace| (keyspace.name.clone(), Arc::new(keyspace)))
+                .collect(),
+        )
     }
 
     /// The keyspace of that name. An unknown one breaks a rule of the request (it is no absent
@@ -101,7 +104,10 @@ impl Keyspaces {
             let known: Vec<&str> = self.0.keys().map(KeyspaceName::as_str).collect();
             RequestError::rejected(
                 ErrorCode::InvalidArgument,
-                format!("keyspace: {name:?} does not exist; there are {}", known.join(", ")),
+                format!(
+                    "keyspace: {name:?} does not exist; there are {}",
+                    known.join(", ")
+                ),
             )
         })
     }
@@ -131,7 +137,10 @@ mod tests {
         let keyspaces = Keyspaces::new([slow]);
         let kv = keyspaces.get(&KeyspaceName::kv()).unwrap();
         assert_eq!(kv.conflict, ConflictPolicy::Siblings);
-        assert_eq!(keyspaces.get(&KeyspaceName::data()).unwrap().write, Consistency::All);
+        assert_eq!(
+            keyspaces.get(&KeyspaceName::data()).unwrap().write,
+            Consistency::All
+        );
     }
 
     #[test]

@@ -42,7 +42,9 @@ impl Coordinator {
             let local = self.0.replica.read(address).await;
             let local = local.map_err(|error| OwnerFailure::of_own(error, placement))?;
             if sees_victim(local.as_ref(), write, self.0.clock.wall_ms()) {
-                return Ok(Sight::Something { context: context.clone() });
+                return Ok(Sight::Something {
+                    context: context.clone(),
+                });
             }
         }
         let read = Read {
@@ -61,7 +63,9 @@ fn sees_victim(local: Option<&KeyState>, write: &ForwardedWrite, now_ms: u64) ->
     local.is_none_or(|local| {
         local.known_request(write.request_id).is_some()
             || !local.clock().descends(&write.context)
-            || local.live(now_ms).any(|sibling| write.context.covers(sibling.dot))
+            || local
+                .live(now_ms)
+                .any(|sibling| write.context.covers(sibling.dot))
     })
 }
 
@@ -70,11 +74,18 @@ fn sight(state: &KeyState, write: &ForwardedWrite, now_ms: u64) -> Sight {
     let is_blind = write.context.is_empty();
     let is_retry = state.known_request(write.request_id).is_some();
     let unseen = !state.clock().descends(&write.context);
-    let mut victims =
-        state.live(now_ms).filter(|sibling| is_blind || write.context.covers(sibling.dot));
+    let mut victims = state
+        .live(now_ms)
+        .filter(|sibling| is_blind || write.context.covers(sibling.dot));
     if !is_retry && !unseen && victims.next().is_none() {
-        return Sight::Nothing { clock: state.context() };
+        return Sight::Nothing {
+            clock: state.context(),
+        };
     }
-    let context = if is_blind { state.context() } else { write.context.clone() };
+    let context = if is_blind {
+        state.context()
+    } else {
+        write.context.clone()
+    };
     Sight::Something { context }
 }

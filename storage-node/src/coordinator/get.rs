@@ -47,7 +47,10 @@ impl Coordinator {
             match self.read_round(&placement, &read).await {
                 Ok(state) => {
                     let state = state.unwrap_or_default();
-                    return Ok(Found { state, now_ms: self.0.clock.wall_ms() });
+                    return Ok(Found {
+                        state,
+                        now_ms: self.0.clock.wall_ms(),
+                    });
                 }
                 Err(RoundError::Failed(error)) => return Err(error),
                 Err(RoundError::Stale(epoch)) => self.await_placement(epoch, get.deadline).await,
@@ -89,12 +92,16 @@ impl Coordinator {
         let mut patience: Option<Instant> = None;
         loop {
             match step {
-                Step::Wait(questions) => answers.extend(questions.into_iter().map(|question| {
-                    self.ask(placement, candidates[question.0], question, read)
-                })),
+                Step::Wait(questions) => {
+                    answers.extend(questions.into_iter().map(|question| {
+                        self.ask(placement, candidates[question.0], question, read)
+                    }))
+                }
                 Step::Done(finding) => return Ok(finding),
                 Step::OutOfReach { answered } => {
-                    return Err(self.unanswered(read, answered, last_failure.as_ref()).into());
+                    return Err(self
+                        .unanswered(read, answered, last_failure.as_ref())
+                        .into());
                 }
                 Step::ContextNotReached => return Err(context_not_reached().into()),
             }
@@ -130,26 +137,38 @@ impl Coordinator {
     ) -> (Question, Result<Answer, OwnerFailure>) {
         let (address, deadline) = (&read.address, read.deadline);
         let answer = match question.1 {
-            Ask::State => {
-                self.read_state(placement, owner, address, deadline).await.map(Answer::State)
-            }
-            Ask::Digest => {
-                self.read_digest(placement, owner, address, deadline).await.map(Answer::Digest)
-            }
+            Ask::State => self
+                .read_state(placement, owner, address, deadline)
+                .await
+                .map(Answer::State),
+            Ask::Digest => self
+                .read_digest(placement, owner, address, deadline)
+                .await
+                .map(Answer::Digest),
         };
         (question, answer)
     }
 
     /// How long the answers may take before they count as late: the worst of what is usual.
-    fn patience(&self, placement: &Arc<Placement>, candidates: &[NodeIndex], plan: &ReadPlan) -> Duration {
+    fn patience(
+        &self,
+        placement: &Arc<Placement>,
+        candidates: &[NodeIndex],
+        plan: &ReadPlan,
+    ) -> Duration {
         let usual = |place: usize| {
             let owner = candidates[place];
-            match self.is_self(placement, owner) {
-                true => SHORTEST_PATIENCE,
-                false => self.0.peers.late_after(placement.node(owner).id),
+            if self.is_self(placement, owner) {
+                SHORTEST_PATIENCE
+            } else {
+                self.0.peers.late_after(placement.node(owner).id)
             }
         };
-        let worst = plan.outstanding().map(usual).max().unwrap_or(SHORTEST_PATIENCE);
+        let worst = plan
+            .outstanding()
+            .map(usual)
+            .max()
+            .unwrap_or(SHORTEST_PATIENCE);
         worst.clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE)
     }
 
@@ -162,12 +181,23 @@ impl Coordinator {
         Some(question)
     }
 
-    fn unanswered(&self, read: &Read, answered: usize, last: Option<&RequestError>) -> RequestError {
+    fn unanswered(
+        &self,
+        read: &Read,
+        answered: usize,
+        last: Option<&RequestError>,
+    ) -> RequestError {
         if self.0.clock.now() >= read.deadline {
             let message = format!("fewer than {} replicas answered in time", read.needed);
             return RequestError::rejected(ErrorCode::Timeout, message);
         }
-        too_few("answered the read", answered, read.needed, last, Outcome::Rejected)
+        too_few(
+            "answered the read",
+            answered,
+            read.needed,
+            last,
+            Outcome::Rejected,
+        )
     }
 }
 

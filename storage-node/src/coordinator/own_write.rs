@@ -30,24 +30,37 @@ impl Coordinator {
         write: &ForwardedWrite,
         deadline: Instant,
     ) -> Result<ForwardedAnswer, RoundError> {
-        self.check_enough_reachable(placement, address, write.write_quorum, deadline).await?;
+        self.check_enough_reachable(placement, address, write.write_quorum, deadline)
+            .await?;
         let mut context = write.context.clone();
         if write.value.is_none() {
-            match self.look_for_victims(placement, address, write, deadline).await? {
+            match self
+                .look_for_victims(placement, address, write, deadline)
+                .await?
+            {
                 Sight::Nothing { clock } => {
-                    return Ok(ForwardedAnswer { clock, version: 0, existed: false });
+                    return Ok(ForwardedAnswer {
+                        clock,
+                        version: 0,
+                        existed: false,
+                    });
                 }
                 Sight::Something { context: seen } => context = seen,
             }
         }
         let job = OwnWrite {
             address: address.clone(),
-            write: ForwardedWrite { context, ..write.clone() },
+            write: ForwardedWrite {
+                context,
+                ..write.clone()
+            },
             deadline,
         };
         let (sender, verdict) = oneshot::channel();
         let (coordinator, placement) = (self.clone(), placement.clone());
-        self.0.tasks.spawn(async move { coordinator.mint_and_spread(placement, job, sender).await });
+        self.0
+            .tasks
+            .spawn(async move { coordinator.mint_and_spread(placement, job, sender).await });
         match timeout_at(deadline, verdict).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(_)) => {
@@ -114,13 +127,16 @@ impl Coordinator {
             fence: placement.epoch(),
         };
         let merged = self.0.replica.merge(merge).await;
-        merged.map(|_| ()).map_err(|error| match OwnerFailure::of_own(error, placement) {
-            // Whatever came of the merge, the client's own write was not made.
-            OwnerFailure::Failed(error) => {
-                RoundError::Failed(RequestError { outcome: Outcome::Rejected, ..error })
-            }
-            stale @ OwnerFailure::Stale(_) => stale.into(),
-        })
+        merged
+            .map(|_| ())
+            .map_err(|error| match OwnerFailure::of_own(error, placement) {
+                // Whatever came of the merge, the client's own write was not made.
+                OwnerFailure::Failed(error) => RoundError::Failed(RequestError {
+                    outcome: Outcome::Rejected,
+                    ..error
+                }),
+                stale @ OwnerFailure::Stale(_) => stale.into(),
+            })
     }
 
     /// Refuses a write that is known to miss its quorum, while that still means that nothing happened.

@@ -127,12 +127,17 @@ impl Coordinator {
                 fence: placement.epoch(),
             };
             let merged = self.0.replica.merge(merge).await;
-            return merged.map(|_| ()).map_err(|error| OwnerFailure::of_own(error, placement));
+            return merged
+                .map(|_| ())
+                .map_err(|error| OwnerFailure::of_own(error, placement));
         }
         let (node, epoch) = (placement.node(owner).id, placement.epoch());
         let key = (&address.keyspace().name, address.key());
-        let merged =
-            self.0.peers.merge(node, epoch, key, state.encoded.clone(), reason, deadline).await;
+        let merged = self
+            .0
+            .peers
+            .merge(node, epoch, key, state.encoded.clone(), reason, deadline)
+            .await;
         Ok(merged?)
     }
 }
@@ -144,10 +149,7 @@ pub(super) struct SharedState {
     pub(super) encoded: Bytes,
 }
 
-async fn in_time<T>(
-    deadline: Instant,
-    work: impl Future<Output = T>,
-) -> Result<T, OwnerFailure> {
+async fn in_time<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, OwnerFailure> {
     timeout_at(deadline, work).await.map_err(|_| {
         let message = "this node's replica did not read within the deadline";
         OwnerFailure::Failed(RequestError::rejected(ErrorCode::Timeout, message))
@@ -170,5 +172,10 @@ pub(super) fn too_few(
         _ => ErrorCode::QuorumUnavailable,
     };
     let retry_after = last.and_then(|last| last.retry_after);
-    RequestError { code, outcome, retry_after, ..RequestError::rejected(code, message) }
+    RequestError {
+        code,
+        outcome,
+        retry_after,
+        ..RequestError::rejected(code, message)
+    }
 }

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use annulus_causality::{RequestId, VersionVector};
+use annulus_causality::RequestId;
 use annulus_proto::model::{ErrorCode, Outcome, RequestError};
 use annulus_ring::{NodeIndex, Placement};
 use bytes::Bytes;
@@ -39,7 +39,11 @@ impl Doubts {
 
     /// An error that ends the write: `unknown` if any owner may have minted it.
     fn end(&self, error: RequestError) -> RequestError {
-        let outcome = if self.may_have_happened { Outcome::Unknown } else { error.outcome };
+        let outcome = if self.may_have_happened {
+            Outcome::Unknown
+        } else {
+            error.outcome
+        };
         RequestError { outcome, ..error }
     }
 }
@@ -74,7 +78,7 @@ impl Coordinator {
             keyspace: delete.keyspace,
             key: delete.key,
             value: None,
-            context: delete.context.unwrap_or_else(VersionVector::new),
+            context: delete.context.unwrap_or_default(),
             ttl: None,
             request_id: delete.request_id.unwrap_or_else(|| self.draw_request_id()),
         };
@@ -92,7 +96,10 @@ impl Coordinator {
         for _ in 0..MAX_ROUNDS {
             let placement = self.0.placement.require()?;
             let address = KeyAddress::of(&placement, keyspace.clone(), write.key.clone());
-            match self.write_as_owner(&placement, &address, &write, deadline).await {
+            match self
+                .write_as_owner(&placement, &address, &write, deadline)
+                .await
+            {
                 Ok(answer) => return Ok(answer),
                 Err(RoundError::Failed(error)) => return Err(error),
                 Err(RoundError::Stale(epoch)) => self.await_placement(epoch, deadline).await,
@@ -109,9 +116,16 @@ impl Coordinator {
         let keyspace = self.0.keyspaces.get(&write.keyspace)?.clone();
         let mut doubts = Doubts::default();
         for _ in 0..MAX_ROUNDS {
-            let placement = self.0.placement.require().map_err(|error| doubts.end(error))?;
+            let placement = self
+                .0
+                .placement
+                .require()
+                .map_err(|error| doubts.end(error))?;
             let address = KeyAddress::of(&placement, keyspace.clone(), write.key.clone());
-            match self.try_owners(&placement, &address, write, deadline, &mut doubts).await {
+            match self
+                .try_owners(&placement, &address, write, deadline, &mut doubts)
+                .await
+            {
                 Ok(answer) => return Ok(answer),
                 Err(RoundError::Failed(error)) => return Err(doubts.end(error)),
                 Err(RoundError::Stale(epoch)) => self.await_placement(epoch, deadline).await,
@@ -135,7 +149,10 @@ impl Coordinator {
                 break;
             }
             if self.is_self(placement, *owner) {
-                match self.write_as_owner(placement, address, write, deadline).await {
+                match self
+                    .write_as_owner(placement, address, write, deadline)
+                    .await
+                {
                     Err(RoundError::Failed(error)) if helps_elsewhere(&error) => {
                         doubts.refused(error);
                     }
@@ -145,8 +162,15 @@ impl Coordinator {
             }
             // An owner that hangs must leave time for the next.
             let is_last = place + 1 == candidates.len();
-            let attempt = if is_last { deadline } else { deadline - left / 2 };
-            if let Some(answer) = self.forward(placement, *owner, write, attempt, doubts).await? {
+            let attempt = if is_last {
+                deadline
+            } else {
+                deadline - left / 2
+            };
+            if let Some(answer) = self
+                .forward(placement, *owner, write, attempt, doubts)
+                .await?
+            {
                 return Ok(answer);
             }
         }
@@ -192,7 +216,11 @@ impl Coordinator {
         if self.0.clock.now() >= deadline {
             return RequestError::rejected(ErrorCode::Timeout, "no owner answered in time");
         }
-        let what = if doubts.may_have_happened { "answered" } else { "can be reached" };
+        let what = if doubts.may_have_happened {
+            "answered"
+        } else {
+            "can be reached"
+        };
         let message = format!("none of the key's {} owners {what}", candidates.len());
         RequestError::rejected(ErrorCode::QuorumUnavailable, message)
     }
@@ -200,7 +228,10 @@ impl Coordinator {
     /// Client 0 stands for no client on the wire.
     fn draw_request_id(&self) -> RequestId {
         let randomness = &self.0.randomness;
-        RequestId { client: randomness.u64() | 1, sequence: randomness.u64() }
+        RequestId {
+            client: randomness.u64() | 1,
+            sequence: randomness.u64(),
+        }
     }
 }
 

@@ -30,8 +30,16 @@ pub(crate) struct Tally {
 impl Tally {
     /// Nobody has replied yet. `needed` is at least 1 and at most the number of owners.
     pub(crate) fn new(owners: &[NodeIndex], needed: usize) -> Self {
-        assert!((1..=owners.len()).contains(&needed), "a quorum of {needed} of {}", owners.len());
-        Self { needed, waiting: owners.to_vec(), acks: 0 }
+        assert!(
+            (1..=owners.len()).contains(&needed),
+            "a quorum of {needed} of {}",
+            owners.len()
+        );
+        Self {
+            needed,
+            waiting: owners.to_vec(),
+            acks: 0,
+        }
     }
 
     /// The owner holds the write as durably as its keyspace asks for.

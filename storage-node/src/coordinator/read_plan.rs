@@ -37,6 +37,10 @@ pub(crate) enum Answer {
 pub(crate) type Question = (usize, Ask);
 
 /// What to do next.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made a few times for each read, and never stored"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Ask these (maybe none), and wait for answers.
@@ -91,9 +95,18 @@ impl ReadPlan {
         policy: ConflictPolicy,
         min_context: Option<VersionVector>,
     ) -> Self {
-        assert!((1..=candidates).contains(&needed), "a read of {needed} of {candidates}");
+        assert!(
+            (1..=candidates).contains(&needed),
+            "a read of {needed} of {candidates}"
+        );
         let slots = vec![Slot::Unasked; candidates];
-        Self { slots, needed, policy, min_context, states_only: false }
+        Self {
+            slots,
+            needed,
+            policy,
+            min_context,
+            states_only: false,
+        }
     }
 
     /// The first questions.
@@ -117,7 +130,11 @@ impl ReadPlan {
     pub(crate) fn speculate(&mut self) -> Option<Question> {
         let place = self.place_of(|slot| matches!(slot, Slot::Unasked))?;
         let has_state = self.slots.iter().any(|slot| matches!(slot, Slot::State(_)));
-        let ask = if self.states_only || !has_state { Ask::State } else { Ask::Digest };
+        let ask = if self.states_only || !has_state {
+            Ask::State
+        } else {
+            Ask::Digest
+        };
         self.slots[place] = Slot::Asked(ask);
         Some((place, ask))
     }
@@ -125,14 +142,20 @@ impl ReadPlan {
     /// The places of owners whose answers are waited for.
     pub(crate) fn outstanding(&self) -> impl Iterator<Item = usize> + '_ {
         let asked = |slot: &Slot| matches!(slot, Slot::Asked(_));
-        self.slots.iter().enumerate().filter(move |(_, slot)| asked(slot)).map(|(place, _)| place)
+        self.slots
+            .iter()
+            .enumerate()
+            .filter(move |(_, slot)| asked(slot))
+            .map(|(place, _)| place)
     }
 
     fn step(&mut self) -> Step {
         let able = self.places(|slot| !matches!(slot, Slot::Failed)).len();
         if able < self.needed {
             let has_answered = |slot: &Slot| matches!(slot, Slot::Digest(_) | Slot::State(_));
-            return Step::OutOfReach { answered: self.places(has_answered).len() };
+            return Step::OutOfReach {
+                answered: self.places(has_answered).len(),
+            };
         }
         if !self.states_only {
             if let Some(finding) = self.agreed() {
@@ -144,7 +167,11 @@ impl ReadPlan {
                 self.states_only = true;
             }
         }
-        if self.states_only { self.step_with_states() } else { self.step_with_digests() }
+        if self.states_only {
+            self.step_with_states()
+        } else {
+            self.step_with_digests()
+        }
     }
 
     /// As many as needed answered, one with the state, and all the same.
@@ -167,7 +194,9 @@ impl ReadPlan {
             Slot::State(state) => Some(state.as_ref().map(KeyState::digest)),
             _ => None,
         });
-        digests.next().is_some_and(|first| digests.any(|digest| digest != first))
+        digests
+            .next()
+            .is_some_and(|first| digests.any(|digest| digest != first))
     }
 
     fn step_with_digests(&mut self) -> Step {
@@ -186,7 +215,8 @@ impl ReadPlan {
 
     fn step_with_states(&mut self) -> Step {
         let mut questions = Vec::new();
-        for place in self.places(|slot| matches!(slot, Slot::Digest(_) | Slot::Asked(Ask::Digest))) {
+        for place in self.places(|slot| matches!(slot, Slot::Digest(_) | Slot::Asked(Ask::Digest)))
+        {
             self.ask(Some(place), Ask::State, &mut questions);
         }
         let states = self.places(|slot| matches!(slot, Slot::State(_)));
@@ -212,9 +242,14 @@ impl ReadPlan {
             _ => None,
         };
         let merged = merge_replies(places.iter().map(|place| state(*place)), self.policy);
-        let (holders, stale) =
-            places.iter().partition(|place| holds(state(**place), merged.as_ref()));
-        Finding { merged, holders, stale }
+        let (holders, stale) = places
+            .iter()
+            .partition(|place| holds(state(**place), merged.as_ref()));
+        Finding {
+            merged,
+            holders,
+            stale,
+        }
     }
 
     fn reaches_context(&self, merged: Option<&KeyState>) -> bool {
@@ -234,9 +269,14 @@ impl ReadPlan {
 
     /// As many owners as it takes for enough answers, if those that were asked all give one.
     fn ask_more(&mut self, ask: Ask, questions: &mut Vec<Question>) {
-        let in_play = self.places(|slot| !matches!(slot, Slot::Unasked | Slot::Failed)).len();
+        let in_play = self
+            .places(|slot| !matches!(slot, Slot::Unasked | Slot::Failed))
+            .len();
         let unasked = self.places(|slot| matches!(slot, Slot::Unasked));
-        for place in unasked.into_iter().take(self.needed.saturating_sub(in_play)) {
+        for place in unasked
+            .into_iter()
+            .take(self.needed.saturating_sub(in_play))
+        {
             self.ask(Some(place), ask, questions);
         }
     }
@@ -247,7 +287,10 @@ impl ReadPlan {
 
     fn places(&self, wanted: impl Fn(&Slot) -> bool) -> Vec<usize> {
         let slots = self.slots.iter().enumerate();
-        slots.filter(|(_, slot)| wanted(slot)).map(|(place, _)| place).collect()
+        slots
+            .filter(|(_, slot)| wanted(slot))
+            .map(|(place, _)| place)
+            .collect()
     }
 }
 

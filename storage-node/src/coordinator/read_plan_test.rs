@@ -6,8 +6,10 @@ use super::*;
 /// A state of `events` blind writes by as many vnodes.
 fn state(events: &[u64]) -> Option<KeyState> {
     let mut state = KeyState::new();
-    let clock: VersionVector =
-        events.iter().map(|vnode| (Actor::new(VnodeId(*vnode), KeyEpoch(1)), 1)).collect();
+    let clock: VersionVector = events
+        .iter()
+        .map(|vnode| (Actor::new(VnodeId(*vnode), KeyEpoch(1)), 1))
+        .collect();
     state.discard(&clock);
     (!events.is_empty()).then_some(state)
 }
@@ -30,10 +32,20 @@ fn done(step: Step) -> Finding {
 #[test]
 fn one_state_and_equal_digests_are_enough() {
     let mut plan = plan(3, 2);
-    assert_eq!(plan.start(), Step::Wait(vec![(0, Ask::State), (1, Ask::Digest)]));
+    assert_eq!(
+        plan.start(),
+        Step::Wait(vec![(0, Ask::State), (1, Ask::Digest)])
+    );
     assert_eq!(plan.answered(1, digest(&[1])), Step::Wait(vec![]));
     let finding = done(plan.answered(0, Answer::State(state(&[1]))));
-    assert_eq!(finding, Finding { merged: state(&[1]), holders: vec![0, 1], stale: vec![] });
+    assert_eq!(
+        finding,
+        Finding {
+            merged: state(&[1]),
+            holders: vec![0, 1],
+            stale: vec![]
+        }
+    );
 }
 
 #[test]
@@ -49,16 +61,29 @@ fn different_digests_make_the_owners_send_their_states() {
     let mut plan = plan(3, 2);
     plan.start();
     plan.answered(0, Answer::State(state(&[1])));
-    assert_eq!(plan.answered(1, digest(&[1, 2])), Step::Wait(vec![(1, Ask::State)]));
+    assert_eq!(
+        plan.answered(1, digest(&[1, 2])),
+        Step::Wait(vec![(1, Ask::State)])
+    );
     let finding = done(plan.answered(1, Answer::State(state(&[1, 2]))));
-    assert_eq!(finding, Finding { merged: state(&[1, 2]), holders: vec![1], stale: vec![0] });
+    assert_eq!(
+        finding,
+        Finding {
+            merged: state(&[1, 2]),
+            holders: vec![1],
+            stale: vec![0]
+        }
+    );
 }
 
 #[test]
 fn a_failed_owner_is_replaced_and_the_state_still_comes() {
     let mut plan = plan(3, 2);
     plan.start();
-    assert_eq!(plan.answered(0, Answer::Failed(Ask::State)), Step::Wait(vec![(2, Ask::State)]));
+    assert_eq!(
+        plan.answered(0, Answer::Failed(Ask::State)),
+        Step::Wait(vec![(2, Ask::State)])
+    );
     plan.answered(2, Answer::State(state(&[1])));
     assert_eq!(done(plan.answered(1, digest(&[1]))).holders, vec![1, 2]);
 }
@@ -74,8 +99,14 @@ fn an_owner_that_sent_its_digest_sends_the_state_when_nobody_else_can() {
     let mut plan = super::ReadPlan::new(3, 2, ConflictPolicy::Siblings, None);
     plan.start();
     plan.answered(1, digest(&[1]));
-    assert_eq!(plan.answered(0, Answer::Failed(Ask::State)), Step::Wait(vec![(2, Ask::State)]));
-    assert_eq!(plan.answered(2, Answer::Failed(Ask::State)), Step::OutOfReach { answered: 1 });
+    assert_eq!(
+        plan.answered(0, Answer::Failed(Ask::State)),
+        Step::Wait(vec![(2, Ask::State)])
+    );
+    assert_eq!(
+        plan.answered(2, Answer::Failed(Ask::State)),
+        Step::OutOfReach { answered: 1 }
+    );
 }
 
 #[test]
@@ -83,7 +114,10 @@ fn too_few_owners_end_the_read() {
     let mut plan = plan(3, 3);
     plan.start();
     plan.answered(0, Answer::State(None));
-    assert_eq!(plan.answered(2, Answer::Failed(Ask::Digest)), Step::OutOfReach { answered: 1 });
+    assert_eq!(
+        plan.answered(2, Answer::Failed(Ask::Digest)),
+        Step::OutOfReach { answered: 1 }
+    );
 }
 
 #[test]
@@ -93,11 +127,24 @@ fn a_context_widens_the_read_up_to_all_owners() {
     assert_eq!(plan.start(), Step::Wait(vec![(0, Ask::State)]));
     let widened = Step::Wait(vec![(1, Ask::State), (2, Ask::State)]);
     assert_eq!(plan.answered(0, Answer::State(state(&[1]))), widened);
-    assert_eq!(plan.clone().answered(1, Answer::Failed(Ask::State)), Step::Wait(vec![]));
+    assert_eq!(
+        plan.clone().answered(1, Answer::Failed(Ask::State)),
+        Step::Wait(vec![])
+    );
     let finding = done(plan.clone().answered(2, Answer::State(state(&[2]))));
-    assert_eq!(finding, Finding { merged: state(&[1, 2]), holders: vec![], stale: vec![0, 2] });
+    assert_eq!(
+        finding,
+        Finding {
+            merged: state(&[1, 2]),
+            holders: vec![],
+            stale: vec![0, 2]
+        }
+    );
     plan.answered(1, Answer::State(None));
-    assert_eq!(plan.answered(2, Answer::State(None)), Step::ContextNotReached);
+    assert_eq!(
+        plan.answered(2, Answer::State(None)),
+        Step::ContextNotReached
+    );
 }
 
 #[test]
@@ -107,12 +154,16 @@ fn a_late_answer_to_the_first_question_is_ignored_after_the_second() {
     plan.answered(0, Answer::State(state(&[1])));
     plan.answered(1, digest(&[2]));
     assert_eq!(plan.answered(1, digest(&[2])), Step::Wait(vec![]));
-    assert_eq!(done(plan.answered(1, Answer::State(state(&[2])))).merged, state(&[1, 2]));
+    assert_eq!(
+        done(plan.answered(1, Answer::State(state(&[2])))).merged,
+        state(&[1, 2])
+    );
 }
 
 /// What an owner does in the random runs: its events, or failure, and its turn in the order of answers.
 fn owners() -> impl Strategy<Value = Vec<(Option<Vec<u64>>, u32)>> {
-    let known = prop::collection::btree_set(0..3_u64, 0..3).prop_map(|set| set.into_iter().collect());
+    let known =
+        prop::collection::btree_set(0..3_u64, 0..3).prop_map(|set| set.into_iter().collect());
     prop::collection::vec((prop::option::weighted(0.8, known), any::<u32>()), 1..6)
 }
 

@@ -35,7 +35,9 @@ pub(crate) fn decide(spread: Spread, read: usize, quorum: usize, write: usize) -
     } else if read < quorum || spread.holders >= wanted {
         Repair::Background
     } else {
-        Repair::Blocking { acks: wanted - spread.holders }
+        Repair::Blocking {
+            acks: wanted - spread.holders,
+        }
     }
 }
 
@@ -59,7 +61,11 @@ mod tests {
         ];
         for (contacted, holders, read, quorum, write, expected) in rows {
             let spread = Spread { contacted, holders };
-            assert_eq!(decide(spread, read, quorum, write), expected, "{spread:?} w={write}");
+            assert_eq!(
+                decide(spread, read, quorum, write),
+                expected,
+                "{spread:?} w={write}"
+            );
         }
     }
 }

@@ -29,9 +29,17 @@ impl Coordinator {
         finding: &Finding,
     ) -> Result<(), RoundError> {
         let owners = candidates.len();
-        let write = read.address.keyspace().write.resolve(owners).unwrap_or(owners);
+        let write = read
+            .address
+            .keyspace()
+            .write
+            .resolve(owners)
+            .unwrap_or(owners);
         let contacted = finding.holders.len() + finding.stale.len();
-        let spread = Spread { contacted, holders: finding.holders.len() };
+        let spread = Spread {
+            contacted,
+            holders: finding.holders.len(),
+        };
         let repair = decide(spread, read.needed, owners / 2 + 1, write);
         let Some(merged) = finding.merged.clone() else {
             return Ok(()); // nobody has a record: nobody lacks one
@@ -41,15 +49,27 @@ impl Coordinator {
             Repair::Background => (0, RepairKind::Background),
             Repair::Blocking { acks } => (acks, RepairKind::Blocking),
         };
-        self.0.metrics.read_repairs.get_or_create(&RepairLabels { kind }).inc();
-        let state = SharedState { encoded: merged.encode(), state: merged };
+        self.0
+            .metrics
+            .read_repairs
+            .get_or_create(&RepairLabels { kind })
+            .inc();
+        let state = SharedState {
+            encoded: merged.encode(),
+            state: merged,
+        };
         // Owners that the read did not ask come last: they help when a stale one fails.
-        let targets = finding.stale.iter().map(|place| candidates[*place]).collect();
+        let targets = finding
+            .stale
+            .iter()
+            .map(|place| candidates[*place])
+            .collect();
         let spare = (0..owners)
             .filter(|place| !finding.holders.contains(place) && !finding.stale.contains(place))
             .map(|place| candidates[place])
             .collect();
-        self.merge_until(placement, read, state, targets, spare, acks).await
+        self.merge_until(placement, read, state, targets, spare, acks)
+            .await
     }
 
     /// Merges a state into all `targets`, and into a spare for each that fails while `acks` are wanted.

@@ -19,7 +19,9 @@ pub(crate) struct SpeculationBudget {
 impl SpeculationBudget {
     /// A full one.
     pub(crate) fn new() -> Self {
-        Self { saved: SAVED_AT_MOST }
+        Self {
+            saved: SAVED_AT_MOST,
+        }
     }
 
     /// A read begins.

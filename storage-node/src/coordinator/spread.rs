@@ -42,21 +42,44 @@ impl Coordinator {
         verdict: oneshot::Sender<Answer>,
     ) {
         let mut client = Client(Some(verdict));
-        let Minted { state, encoded, clock, version, existed, replayed, durable } = minted;
-        let state = SharedState { state: Arc::unwrap_or_clone(state), encoded };
+        let Minted {
+            state,
+            encoded,
+            clock,
+            version,
+            existed,
+            replayed,
+            durable,
+        } = minted;
+        let state = SharedState {
+            state: Arc::unwrap_or_clone(state),
+            encoded,
+        };
         // A delete only gets here if there was something to delete; a retry's answer is the first one's.
         let existed = existed || replayed || job.write.value.is_none();
-        let answer = ForwardedAnswer { clock, version, existed };
+        let answer = ForwardedAnswer {
+            clock,
+            version,
+            existed,
+        };
         let mut durable = Some(durable);
         for _ in 0..MAX_ROUNDS {
-            let round = Round { placement: &placement, job: &job, state: &state, answer: &answer };
+            let round = Round {
+                placement: &placement,
+                job: &job,
+                state: &state,
+                answer: &answer,
+            };
             let Some(epoch) = self.spread_round(round, durable.take(), &mut client).await else {
                 return;
             };
             self.await_placement(epoch, job.deadline).await;
             placement = self.0.placement.current().unwrap_or(placement);
         }
-        let error = RequestError { outcome: Outcome::Unknown, ..placement_keeps_changing() };
+        let error = RequestError {
+            outcome: Outcome::Unknown,
+            ..placement_keeps_changing()
+        };
         client.tell(|| Err(error.into()));
     }
 
@@ -94,7 +117,8 @@ impl Coordinator {
                 Verdict::Pending => {}
                 Verdict::Reached => client.tell(|| Ok(round.answer.clone())),
                 Verdict::Impossible => {
-                    client.tell(|| Err(self.missed(round.job, &tally, needed, last.as_ref()).into()));
+                    client
+                        .tell(|| Err(self.missed(round.job, &tally, needed, last.as_ref()).into()));
                 }
             }
         }
@@ -108,21 +132,28 @@ impl Coordinator {
         owner: NodeIndex,
         durable: Option<Durable>,
     ) -> (NodeIndex, Result<(), OwnerFailure>) {
-        let Round { placement, job, state, .. } = round;
+        let Round {
+            placement,
+            job,
+            state,
+            ..
+        } = round;
         let given = async {
-            match durable {
-                Some(durable) => {
-                    durable.await.map_err(|error| OwnerFailure::of_own(error, placement))
-                }
-                None => {
-                    let (address, reason) = (&job.address, MergeReason::Write);
-                    self.merge_into(placement, owner, address, state, reason, job.deadline).await
-                }
+            if let Some(durable) = durable {
+                return durable
+                    .await
+                    .map_err(|error| OwnerFailure::of_own(error, placement));
             }
+            let (address, reason) = (&job.address, MergeReason::Write);
+            self.merge_into(placement, owner, address, state, reason, job.deadline)
+                .await
         };
         let given = timeout_at(job.deadline, given).await.unwrap_or_else(|_| {
             let message = "an owner did not confirm the write in time";
-            Err(OwnerFailure::Failed(RequestError::unknown(ErrorCode::Timeout, message)))
+            Err(OwnerFailure::Failed(RequestError::unknown(
+                ErrorCode::Timeout,
+                message,
+            )))
         });
         (owner, given)
     }
@@ -134,7 +165,13 @@ impl Coordinator {
         needed: usize,
         last: Option<&RequestError>,
     ) -> RequestError {
-        let mut error = too_few("hold the write", tally.acks(), needed, last, Outcome::Unknown);
+        let mut error = too_few(
+            "hold the write",
+            tally.acks(),
+            needed,
+            last,
+            Outcome::Unknown,
+        );
         error.code = if self.0.clock.now() >= job.deadline {
             ErrorCode::Timeout
         } else {

@@ -27,7 +27,11 @@ impl Estimate {
     fn add(&mut self, sample: f64) {
         self.mean += (sample - self.mean) * MEAN_WEIGHT;
         let step = PERCENTILE_STEP * self.p95.max(1e-5);
-        self.p95 += if sample > self.p95 { 0.95 * step } else { -0.05 * step };
+        self.p95 += if sample > self.p95 {
+            0.95 * step
+        } else {
+            -0.05 * step
+        };
     }
 }
 
@@ -39,18 +43,25 @@ impl Latencies {
     /// The peer answered after that long, or let the caller wait that long in vain.
     pub(crate) fn add(&mut self, peer: NodeId, sample: Duration) {
         let sample = sample.as_secs_f64();
-        let fresh = Estimate { mean: sample, p95: 2.0 * sample };
+        let fresh = Estimate {
+            mean: sample,
+            p95: 2.0 * sample,
+        };
         self.0.entry(peer).or_insert(fresh).add(sample);
     }
 
     /// The usual time to an answer.
     pub(crate) fn mean(&self, peer: NodeId) -> Duration {
-        self.0.get(&peer).map_or(FIRST_GUESS, |estimate| Duration::from_secs_f64(estimate.mean))
+        self.0.get(&peer).map_or(FIRST_GUESS, |estimate| {
+            Duration::from_secs_f64(estimate.mean)
+        })
     }
 
     /// 95 of 100 answers come within that time.
     pub(crate) fn p95(&self, peer: NodeId) -> Duration {
-        self.0.get(&peer).map_or(FIRST_GUESS, |estimate| Duration::from_secs_f64(estimate.p95))
+        self.0.get(&peer).map_or(FIRST_GUESS, |estimate| {
+            Duration::from_secs_f64(estimate.p95)
+        })
     }
 }
 

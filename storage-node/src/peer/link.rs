@@ -49,7 +49,10 @@ enum SessionError {
     #[error("it is not in the placement")]
     NotPlaced,
     #[error("address {address:?}: {error}")]
-    Connect { address: String, error: tonic::transport::Error },
+    Connect {
+        address: String,
+        error: tonic::transport::Error,
+    },
     #[error("no greeting within {CONNECT_TIMEOUT:?}")]
     Timeout,
     #[error("{0}")]
@@ -89,7 +92,10 @@ impl Link {
                 () = stop.cancelled() => break,
             }
         }
-        self.outbox.close("this node stops, or the peer left the ring", Reachability::Unreachable);
+        self.outbox.close(
+            "this node stops, or the peer left the ring",
+            Reachability::Unreachable,
+        );
     }
 
     /// One attempt and the stream that comes of it. Whether a stream stood for a while.
@@ -103,7 +109,8 @@ impl Link {
                 let opened = self.clock.now();
                 let error = self.carry(replies).await;
                 tracing::warn!(%peer, %error, "peer disconnected");
-                self.outbox.close("the connection broke", Reachability::Connecting);
+                self.outbox
+                    .close("the connection broke", Reachability::Connecting);
                 self.clock.now() >= opened + SHORT_LIFE
             }
             failed => {
@@ -114,7 +121,8 @@ impl Link {
                 if failures == 0 {
                     tracing::warn!(%peer, %error, "peer can't be reached; trying on");
                 }
-                self.outbox.close("it can't be reached", Reachability::Unreachable);
+                self.outbox
+                    .close("it can't be reached", Reachability::Unreachable);
                 false
             }
         }
@@ -123,9 +131,14 @@ impl Link {
     /// Connects and greets.
     async fn greet(&self, session: u64) -> Result<Streaming<ReplyFrame>, SessionError> {
         let placement = self.placement.current().ok_or(SessionError::NotPlaced)?;
-        let node = placement.node_by_id(self.peer).ok_or(SessionError::NotPlaced)?;
+        let node = placement
+            .node_by_id(self.peer)
+            .ok_or(SessionError::NotPlaced)?;
         let address = &node.addresses.peer;
-        let failed = |error| SessionError::Connect { address: address.clone(), error };
+        let failed = |error| SessionError::Connect {
+            address: address.clone(),
+            error,
+        };
         let endpoint = endpoint(address).map_err(failed)?;
         let channel = endpoint.connect().await.map_err(failed)?;
         let mut client = PeerClient::new(channel)
@@ -137,8 +150,16 @@ impl Link {
             outbox: self.outbox.clone(),
             clock: self.clock.clone(),
         };
-        let mut replies = client.exchange(requests).await.map_err(Box::new)?.into_inner();
-        let first = replies.message().await.map_err(Box::new)?.ok_or(SessionError::Ended)?;
+        let mut replies = client
+            .exchange(requests)
+            .await
+            .map_err(Box::new)?
+            .into_inner();
+        let first = replies
+            .message()
+            .await
+            .map_err(Box::new)?
+            .ok_or(SessionError::Ended)?;
         let Welcome { node_id } = first.welcome.unwrap_or_default();
         if node_id != self.peer.to_string() {
             return Err(SessionError::OtherNode { found: node_id });
@@ -203,10 +224,17 @@ struct Requests {
 impl Stream for Requests {
     type Item = RequestFrame;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<RequestFrame>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<RequestFrame>> {
         if let Some(hello) = self.hello.take() {
-            return Poll::Ready(Some(RequestFrame { hello: Some(hello), requests: Vec::new() }));
+            return Poll::Ready(Some(RequestFrame {
+                hello: Some(hello),
+                requests: Vec::new(),
+            }));
         }
-        self.outbox.poll_frame(self.session, self.clock.now(), context)
+        self.outbox
+            .poll_frame(self.session, self.clock.now(), context)
     }
 }

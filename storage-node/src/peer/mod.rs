@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`transport`] | the trait: one request to one node, and what a failure means |
 //! | [`peers`] | what may be asked of a peer, in the node's own types; the epoch rules of the caller |
+//! | [`forwarded_write`] | a write on its way to an owner that mints its dot |
 //! | [`latency`] | how long peers take (pure) |
 //! | [`outbox`] | the requests of one link: queued, in flight, answered |
 //! | [`link`] | one peer's stream: connect, greet, carry, connect again |
@@ -18,6 +19,7 @@
 //!
 //! Leaves to others: which nodes to ask and how many (`coordinator`).
 
+mod forwarded_write;
 mod latency;
 mod link;
 mod outbox;
@@ -31,8 +33,11 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use peers::{ForwardedAnswer, ForwardedWrite, PeerFailure, Peers};
+pub(crate) use forwarded_write::{ForwardedAnswer, ForwardedWrite};
+pub(crate) use peers::{PeerFailure, Peers};
 pub(crate) use responder::Responder;
 pub(crate) use service::PeerService;
 pub(crate) use tonic_transport::TonicTransport;
-pub(crate) use transport::{Call, PeerCallError, Reachability, Transport};
+pub(crate) use transport::Reachability;
+#[cfg(test)]
+pub(crate) use transport::{Call, PeerCallError, Transport};

@@ -73,7 +73,9 @@ pub(super) struct Outbox {
 
 impl std::fmt::Debug for Outbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outbox").field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Outbox")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -114,7 +116,13 @@ impl Outbox {
         state.last_id += 1;
         let id = state.last_id;
         state.bytes += bytes;
-        state.queue.push_back(Queued { id, call, bytes, deadline, answer: sender });
+        state.queue.push_back(Queued {
+            id,
+            call,
+            bytes,
+            deadline,
+            answer: sender,
+        });
         let stream = state.stream.take();
         drop(state);
         if let Some(stream) = stream {
@@ -130,7 +138,10 @@ impl Outbox {
             state.bytes -= state.queue.remove(place).map_or(0, |queued| queued.bytes);
             return self.not_sent(why);
         }
-        state.bytes -= state.in_flight.remove(&id).map_or(0, |in_flight| in_flight.bytes);
+        state.bytes -= state
+            .in_flight
+            .remove(&id)
+            .map_or(0, |in_flight| in_flight.bytes);
         self.lost(why)
     }
 
@@ -157,12 +168,19 @@ impl Outbox {
         let mut state = self.state.lock();
         state.open_session = 0;
         self.reachability.send_replace(next);
-        let lost: Vec<InFlight> = state.in_flight.drain().map(|(_, in_flight)| in_flight).collect();
+        let lost: Vec<InFlight> = state
+            .in_flight
+            .drain()
+            .map(|(_, in_flight)| in_flight)
+            .collect();
         let unsent: Vec<Queued> = match next {
             Reachability::Unreachable => state.queue.drain(..).collect(),
             Reachability::Connected | Reachability::Connecting => Vec::new(),
         };
-        let gone = lost.iter().map(|call| call.bytes).chain(unsent.iter().map(|call| call.bytes));
+        let gone = lost
+            .iter()
+            .map(|call| call.bytes)
+            .chain(unsent.iter().map(|call| call.bytes));
         state.bytes -= gone.sum::<usize>();
         let stream = state.stream.take();
         drop(state);
@@ -204,7 +222,10 @@ impl Outbox {
         if state.open_session == session {
             let requests = self.take_batch(&mut state, now);
             if !requests.is_empty() {
-                return Poll::Ready(Some(RequestFrame { hello: None, requests }));
+                return Poll::Ready(Some(RequestFrame {
+                    hello: None,
+                    requests,
+                }));
             }
         }
         state.stream = Some(context.waker().clone());
@@ -223,7 +244,13 @@ impl Outbox {
             if requests.len() == MAX_FRAME_REQUESTS || !fits {
                 break;
             }
-            let Some(Queued { id, call, bytes: size, deadline, answer }) = state.queue.pop_front()
+            let Some(Queued {
+                id,
+                call,
+                bytes: size,
+                deadline,
+                answer,
+            }) = state.queue.pop_front()
             else {
                 break;
             };
@@ -240,17 +267,29 @@ impl Outbox {
                 body: Some(call.body),
             });
             bytes += size;
-            state.in_flight.insert(id, InFlight { bytes: size, answer });
+            state.in_flight.insert(
+                id,
+                InFlight {
+                    bytes: size,
+                    answer,
+                },
+            );
         }
         requests
     }
 
     fn not_sent(&self, why: &'static str) -> PeerCallError {
-        PeerCallError::NotSent { node: self.peer, why }
+        PeerCallError::NotSent {
+            node: self.peer,
+            why,
+        }
     }
 
     fn lost(&self, why: &'static str) -> PeerCallError {
-        PeerCallError::Lost { node: self.peer, why }
+        PeerCallError::Lost {
+            node: self.peer,
+            why,
+        }
     }
 }
 
@@ -258,9 +297,7 @@ fn size_of(body: &request::Body) -> usize {
     let content = match body {
         request::Body::Merge(merge) => merge.state.len(),
         request::Body::Write(write) => write.value.as_ref().map_or(0, bytes::Bytes::len),
-        request::Body::InstallPlacement(_)
-        | request::Body::Read(_)
-        | request::Body::Digest(_) => 0,
+        request::Body::InstallPlacement(_) | request::Body::Read(_) | request::Body::Digest(_) => 0,
     };
     content + REQUEST_OVERHEAD_BYTES
 }

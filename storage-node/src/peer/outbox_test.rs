@@ -14,12 +14,21 @@ fn outbox() -> Outbox {
 }
 
 fn small() -> Call {
-    Call { epoch: RingEpoch(1), body: request::Body::Digest(ReadDigest { key: None }) }
+    Call {
+        epoch: RingEpoch(1),
+        body: request::Body::Digest(ReadDigest { key: None }),
+    }
 }
 
 fn large(bytes: usize) -> Call {
-    let merge = Merge { state: Bytes::from(vec![0; bytes]), ..Merge::default() };
-    Call { epoch: RingEpoch(1), body: request::Body::Merge(merge) }
+    let merge = Merge {
+        state: Bytes::from(vec![0; bytes]),
+        ..Merge::default()
+    };
+    Call {
+        epoch: RingEpoch(1),
+        body: request::Body::Merge(merge),
+    }
 }
 
 fn soon() -> Instant {
@@ -27,7 +36,11 @@ fn soon() -> Instant {
 }
 
 fn frame(outbox: &Outbox, session: u64) -> Poll<Option<RequestFrame>> {
-    outbox.poll_frame(session, Instant::now(), &mut Context::from_waker(noop_waker_ref()))
+    outbox.poll_frame(
+        session,
+        Instant::now(),
+        &mut Context::from_waker(noop_waker_ref()),
+    )
 }
 
 fn ids(outbox: &Outbox, session: u64) -> Vec<u64> {
@@ -61,10 +74,19 @@ fn an_ended_session_tells_what_left_from_what_did_not() {
     assert_eq!(ids(&outbox, session), [left.id]);
     let waits = outbox.enqueue(small(), soon()).unwrap();
     outbox.close("broken", Reachability::Unreachable);
-    assert!(matches!(outcome(left), Some(Err(PeerCallError::Lost { .. }))));
-    assert!(matches!(outcome(waits), Some(Err(PeerCallError::NotSent { .. }))));
+    assert!(matches!(
+        outcome(left),
+        Some(Err(PeerCallError::Lost { .. }))
+    ));
+    assert!(matches!(
+        outcome(waits),
+        Some(Err(PeerCallError::NotSent { .. }))
+    ));
     assert!(matches!(frame(&outbox, session), Poll::Ready(None)));
-    assert!(outbox.enqueue(small(), soon()).is_err(), "an unreachable peer fails calls at once");
+    assert!(
+        outbox.enqueue(small(), soon()).is_err(),
+        "an unreachable peer fails calls at once"
+    );
 }
 
 #[test]
@@ -81,7 +103,10 @@ fn what_waits_goes_with_the_next_session_and_late_answers_reach_nobody() {
     outbox.open(second);
     assert_eq!(ids(&outbox, second), [waits.id]);
     outbox.answered(left.id, reply::Body::Digest(DigestReply { digest: None }));
-    assert!(matches!(outcome(left), Some(Err(PeerCallError::Lost { .. }))));
+    assert!(matches!(
+        outcome(left),
+        Some(Err(PeerCallError::Lost { .. }))
+    ));
     outbox.answered(waits.id, reply::Body::Digest(DigestReply { digest: None }));
     assert!(matches!(outcome(waits), Some(Ok(_))));
 }
@@ -94,9 +119,19 @@ fn giving_up_is_honest() {
     let left = outbox.enqueue(small(), soon()).unwrap();
     ids(&outbox, session);
     let waits = outbox.enqueue(small(), soon()).unwrap();
-    assert!(matches!(outbox.give_up(left.id, "late"), PeerCallError::Lost { .. }));
-    assert!(matches!(outbox.give_up(waits.id, "late"), PeerCallError::NotSent { .. }));
-    assert_eq!(ids(&outbox, session), [0; 0], "what was given up is never sent");
+    assert!(matches!(
+        outbox.give_up(left.id, "late"),
+        PeerCallError::Lost { .. }
+    ));
+    assert!(matches!(
+        outbox.give_up(waits.id, "late"),
+        PeerCallError::NotSent { .. }
+    ));
+    assert_eq!(
+        ids(&outbox, session),
+        [0; 0],
+        "what was given up is never sent"
+    );
     assert_eq!(outbox.state.lock().bytes, 0);
 }
 
@@ -107,7 +142,10 @@ fn a_request_past_its_deadline_is_not_sent() {
     outbox.open(session);
     let late = outbox.enqueue(small(), Instant::now()).unwrap();
     assert_eq!(ids(&outbox, session), [0; 0]);
-    assert!(matches!(outcome(late), Some(Err(PeerCallError::NotSent { .. }))));
+    assert!(matches!(
+        outcome(late),
+        Some(Err(PeerCallError::NotSent { .. }))
+    ));
 }
 
 #[test]
@@ -115,9 +153,14 @@ fn frames_and_the_outbox_are_bounded() {
     let outbox = outbox();
     let session = outbox.begin_session();
     outbox.open(session);
-    let tickets: Vec<_> = (0..MAX_CALLS).map(|_| outbox.enqueue(small(), soon())).collect();
+    let tickets: Vec<_> = (0..MAX_CALLS)
+        .map(|_| outbox.enqueue(small(), soon()))
+        .collect();
     assert!(tickets.iter().all(Result::is_ok));
-    assert!(matches!(outbox.enqueue(small(), soon()), Err(PeerCallError::NotSent { .. })));
+    assert!(matches!(
+        outbox.enqueue(small(), soon()),
+        Err(PeerCallError::NotSent { .. })
+    ));
     assert_eq!(ids(&outbox, session).len(), MAX_FRAME_REQUESTS);
     outbox.close("broken", Reachability::Connecting);
 
@@ -127,7 +170,11 @@ fn frames_and_the_outbox_are_bounded() {
         .map(|bytes| outbox.enqueue(large(bytes), soon()).unwrap())
         .into();
     for ticket in &tickets {
-        assert_eq!(ids(&outbox, 1), [ticket.id], "each is alone: together they pass 1 MiB");
+        assert_eq!(
+            ids(&outbox, 1),
+            [ticket.id],
+            "each is alone: together they pass 1 MiB"
+        );
     }
     assert!(outbox.enqueue(large(MAX_CALL_BYTES), soon()).is_err());
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_causality::{KeyState, RequestId, VersionVector};
+use annulus_causality::KeyState;
 use annulus_proto::model::{Key, KeyspaceName, RequestError, TimeToLive};
 use annulus_proto::peer::v1::{
     InstallPlacement, Merge, MergeReason, PeerError, Read, ReadDigest, Write, reply, request,
@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
+use super::forwarded_write::{ForwardedAnswer, ForwardedWrite};
 use super::latency::Latencies;
 use super::transport::{Call, PeerCallError, Reachability, Transport};
 use super::wire;
@@ -45,38 +46,6 @@ pub(crate) enum PeerFailure {
     Behind(RingEpoch),
 }
 
-/// A write for an owner to coordinate; quorums are numbers already.
-#[derive(Debug, Clone)]
-pub(crate) struct ForwardedWrite {
-    /// The keyspace.
-    pub(crate) keyspace: KeyspaceName,
-    /// The key.
-    pub(crate) key: Key,
-    /// The value; `None` deletes.
-    pub(crate) value: Option<Bytes>,
-    /// What the client has seen.
-    pub(crate) context: VersionVector,
-    /// How long it lives.
-    pub(crate) ttl: Option<TimeToLive>,
-    /// Owners that must hold it.
-    pub(crate) write_quorum: usize,
-    /// Owners that the first read of a delete asks.
-    pub(crate) read_quorum: usize,
-    /// The name of the write.
-    pub(crate) request_id: RequestId,
-}
-
-/// What a forwarded write came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ForwardedAnswer {
-    /// What the client has now seen.
-    pub(crate) clock: VersionVector,
-    /// The key's version in `lww` keyspaces.
-    pub(crate) version: u64,
-    /// Delete: whether there was anything to delete.
-    pub(crate) existed: bool,
-}
-
 /// The other nodes. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
 pub(crate) struct Peers(Arc<Inner>);
@@ -99,7 +68,13 @@ impl Peers {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (latencies, handed_over) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { transport, placement, clock, latencies, handed_over }))
+        Self(Arc::new(Inner {
+            transport,
+            placement,
+            clock,
+            latencies,
+            handed_over,
+        }))
     }
 
     /// A key's state; `None` when the peer has no record of it.
@@ -110,7 +85,9 @@ impl Peers {
         (keyspace, key): (&KeyspaceName, &Key),
         deadline: Instant,
     ) -> Result<Option<KeyState>, PeerFailure> {
-        let body = request::Body::Read(Read { key: Some(wire::key_ref(keyspace, key)) });
+        let body = request::Body::Read(Read {
+            key: Some(wire::key_ref(keyspace, key)),
+        });
         match self.ask(to, epoch, body, deadline).await? {
             reply::Body::Read(reply) => wire::read_state(reply.state.as_ref())
                 .map_err(|error| PeerFailure::Lost(format!("node {to} sent a bad state: {error}"))),
@@ -126,7 +103,9 @@ impl Peers {
         (keyspace, key): (&KeyspaceName, &Key),
         deadline: Instant,
     ) -> Result<Option<u64>, PeerFailure> {
-        let body = request::Body::Digest(ReadDigest { key: Some(wire::key_ref(keyspace, key)) });
+        let body = request::Body::Digest(ReadDigest {
+            key: Some(wire::key_ref(keyspace, key)),
+        });
         match self.ask(to, epoch, body, deadline).await? {
             reply::Body::Digest(reply) => Ok(reply.digest),
             other => Err(unexpected(to, &other)),
@@ -145,7 +124,11 @@ impl Peers {
         deadline: Instant,
     ) -> Result<(), PeerFailure> {
         let key = Some(wire::key_ref(keyspace, key));
-        let body = request::Body::Merge(Merge { key, state, reason: reason.into() });
+        let body = request::Body::Merge(Merge {
+            key,
+            state,
+            reason: reason.into(),
+        });
         match self.ask(to, epoch, body, deadline).await? {
             reply::Body::Merge(_) => Ok(()),
             other => Err(unexpected(to, &other)),
@@ -209,7 +192,16 @@ impl Peers {
         deadline: Instant,
     ) -> Result<reply::Body, PeerFailure> {
         let asked_at = self.0.clock.now();
-        let first = self.ask_once(to, Call { epoch, body: body.clone() }, deadline).await;
+        let first = self
+            .ask_once(
+                to,
+                Call {
+                    epoch,
+                    body: body.clone(),
+                },
+                deadline,
+            )
+            .await;
         let Err(PeerFailure::Behind(held)) = first else {
             return first;
         };
@@ -231,12 +223,17 @@ impl Peers {
         // Waiting in vain is a sample too: a peer that hangs must not look fast. A forwarded write
         // takes as long as others let it.
         if measured && !matches!(answer, Err(PeerCallError::NotSent { .. })) {
-            self.0.latencies.lock().add(to, self.0.clock.now().saturating_duration_since(asked_at));
+            self.0
+                .latencies
+                .lock()
+                .add(to, self.0.clock.now().saturating_duration_since(asked_at));
         }
         match answer {
             Ok(reply::Body::Error(error)) => Err(self.refused(error).await),
             Ok(body) => Ok(body),
-            Err(error @ PeerCallError::NotSent { .. }) => Err(PeerFailure::NotSent(error.to_string())),
+            Err(error @ PeerCallError::NotSent { .. }) => {
+                Err(PeerFailure::NotSent(error.to_string()))
+            }
             Err(error @ PeerCallError::Lost { .. }) => Err(PeerFailure::Lost(error.to_string())),
         }
     }
@@ -280,8 +277,13 @@ impl Peers {
         let Some(placement) = self.0.placement.current() else {
             return false;
         };
-        let message = InstallPlacement { placement: Some((&*placement).into()) };
-        let call = Call { epoch: placement.epoch(), body: request::Body::InstallPlacement(message) };
+        let message = InstallPlacement {
+            placement: Some((&*placement).into()),
+        };
+        let call = Call {
+            epoch: placement.epoch(),
+            body: request::Body::InstallPlacement(message),
+        };
         match self.0.transport.call(to, call, deadline).await {
             Ok(reply::Body::InstallPlacement(_)) => {
                 *last = Some(self.0.clock.now());

@@ -17,7 +17,7 @@ use annulus_ring::{Placement, RingEpoch};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::peers::ForwardedWrite;
+use super::forwarded_write::ForwardedWrite;
 use super::wire;
 use crate::clock::Clock;
 use crate::coordinator::Coordinator;
@@ -56,7 +56,14 @@ impl Responder {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let forwarded_writes = Semaphore::new(MAX_FORWARDED_WRITES);
-        let inner = Inner { placement, keyspaces, replica, coordinator, clock, forwarded_writes };
+        let inner = Inner {
+            placement,
+            keyspaces,
+            replica,
+            coordinator,
+            clock,
+            forwarded_writes,
+        };
         Self(Arc::new(inner))
     }
 
@@ -75,10 +82,16 @@ impl Responder {
         let answer = match request.body {
             Some(request::Body::InstallPlacement(install)) => self.install(install).await,
             Some(body) => self.act(body, epoch, deadline).await,
-            None => Err(refused(FieldRefused::invalid("body", "is missing or not known here"))),
+            None => Err(refused(FieldRefused::invalid(
+                "body",
+                "is missing or not known here",
+            ))),
         };
         let body = answer.unwrap_or_else(|error| reply::Body::Error(*error));
-        Reply { id: request.id, body: Some(body) }
+        Reply {
+            id: request.id,
+            body: Some(body),
+        }
     }
 
     async fn act(
@@ -105,7 +118,9 @@ impl Responder {
     /// The placement of that epoch, if it is the one in use.
     fn same_epoch(&self, epoch: RingEpoch) -> Result<Arc<Placement>, Box<PeerError>> {
         let held = self.0.placement.current();
-        let held_epoch = held.as_ref().map_or(RingEpoch(0), |placement| placement.epoch());
+        let held_epoch = held
+            .as_ref()
+            .map_or(RingEpoch(0), |placement| placement.epoch());
         let (code, message) = match held {
             Some(held) if held_epoch == epoch => return Ok(held),
             Some(_) if held_epoch > epoch => (
@@ -118,7 +133,10 @@ impl Responder {
             ),
         };
         let error = wire::peer_error(&RequestError::unknown(code, message));
-        Err(Box::new(PeerError { callee_epoch: held_epoch.0, ..error }))
+        Err(Box::new(PeerError {
+            callee_epoch: held_epoch.0,
+            ..error
+        }))
     }
 
     /// Adds this node's placement to the refusal of a caller that holds an older one. It may be large,
@@ -167,9 +185,17 @@ impl Responder {
         let address = self.address(merge.key, placement)?;
         let state = KeyState::decode(&merge.state)
             .map_err(|error| FieldRefused::invalid("state", error.to_string()))?;
-        let merge = ReplicaMerge { address, state, deadline, fence: placement.epoch() };
+        let merge = ReplicaMerge {
+            address,
+            state,
+            deadline,
+            fence: placement.epoch(),
+        };
         let merged = self.0.replica.merge(merge).await?;
-        let reply = MergeReply { changed: merged.changed, differs: merged.differs };
+        let reply = MergeReply {
+            changed: merged.changed,
+            differs: merged.differs,
+        };
         Ok(reply::Body::Merge(reply))
     }
 
@@ -180,7 +206,8 @@ impl Responder {
         deadline: Instant,
     ) -> Result<reply::Body, RequestError> {
         let Ok(_permit) = self.0.forwarded_writes.try_acquire() else {
-            let message = format!("{MAX_FORWARDED_WRITES} writes of other nodes are under way here");
+            let message =
+                format!("{MAX_FORWARDED_WRITES} writes of other nodes are under way here");
             return Err(RequestError::overloaded(message, RETRY_AFTER));
         };
         let owners = usize::from(placement.replication_factor().get());
@@ -191,7 +218,9 @@ impl Responder {
             key,
             value: write.value,
             context: wire::read_clock(&write.clock),
-            ttl: (ttl != 0).then(|| TimeToLive::from_seconds(ttl)).transpose()?,
+            ttl: (ttl != 0)
+                .then(|| TimeToLive::from_seconds(ttl))
+                .transpose()?,
             write_quorum: quorum("write_quorum", write.write_quorum, owners)?,
             read_quorum: quorum("read_quorum", write.read_quorum, owners)?,
             request_id: RequestId {
@@ -208,9 +237,9 @@ impl Responder {
     }
 
     async fn install(&self, install: InstallPlacement) -> Result<reply::Body, Box<PeerError>> {
-        let offered = install.placement.ok_or_else(|| {
-            refused(FieldRefused::invalid("placement", "is missing"))
-        })?;
+        let offered = install
+            .placement
+            .ok_or_else(|| refused(FieldRefused::invalid("placement", "is missing")))?;
         let offered = Placement::try_from(offered)
             .map_err(|error| refused(FieldRefused::invalid("placement", error.to_string())))?;
         let epoch = match self.0.placement.install(offered).await {
@@ -222,10 +251,15 @@ impl Responder {
                     InstallError::Refused(_) => ErrorCode::InvalidArgument,
                     _ => ErrorCode::Unavailable,
                 };
-                return Err(Box::new(wire::peer_error(&RequestError::unknown(code, error.to_string()))));
+                return Err(Box::new(wire::peer_error(&RequestError::unknown(
+                    code,
+                    error.to_string(),
+                ))));
             }
         };
-        Ok(reply::Body::InstallPlacement(InstallPlacementReply { epoch: epoch.0 }))
+        Ok(reply::Body::InstallPlacement(InstallPlacementReply {
+            epoch: epoch.0,
+        }))
     }
 
     fn address(
@@ -244,7 +278,10 @@ fn quorum(field: &'static str, count: u32, owners: usize) -> Result<usize, Field
     if (1..=owners).contains(&count) {
         Ok(count)
     } else {
-        Err(FieldRefused::invalid(field, format!("is {count}; there are {owners} owners")))
+        Err(FieldRefused::invalid(
+            field,
+            format!("is {count}; there are {owners} owners"),
+        ))
     }
 }
 
@@ -255,6 +292,9 @@ fn refused(field: FieldRefused) -> Box<PeerError> {
 /// For reads alone: nothing happens by them, so late means rejected.
 async fn in_time<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, RequestError> {
     timeout_at(deadline, work).await.map_err(|_| {
-        RequestError::rejected(ErrorCode::Timeout, "the replica did not read within the deadline")
+        RequestError::rejected(
+            ErrorCode::Timeout,
+            "the replica did not read within the deadline",
+        )
     })
 }

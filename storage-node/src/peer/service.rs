@@ -65,7 +65,11 @@ impl PeerService {
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { responder, tasks, shutdown }
+        Self {
+            responder,
+            tasks,
+            shutdown,
+        }
     }
 
     /// Serves a listener until shutdown.
@@ -94,7 +98,9 @@ impl PeerService {
             let message = format!("this is node {node}, not {}", hello.to);
             return Err(Status::failed_precondition(message));
         }
-        let cluster = placement.current().map(|placement| placement.cluster_id().to_string());
+        let cluster = placement
+            .current()
+            .map(|placement| placement.cluster_id().to_string());
         match cluster {
             Some(cluster) if cluster != hello.cluster_id => {
                 let message = format!("this is cluster {cluster}, not {}", hello.cluster_id);
@@ -121,8 +127,13 @@ impl Peer for PeerService {
 
         let (frames, receiver) = mpsc::channel(MAX_WAITING_FRAMES);
         let node_id = self.responder.placement().node().to_string();
-        let welcome = ReplyFrame { welcome: Some(Welcome { node_id }), replies: Vec::new() };
-        frames.try_send(Ok(welcome)).map_err(|_| Status::internal("a new channel is full"))?;
+        let welcome = ReplyFrame {
+            welcome: Some(Welcome { node_id }),
+            replies: Vec::new(),
+        };
+        frames
+            .try_send(Ok(welcome))
+            .map_err(|_| Status::internal("a new channel is full"))?;
         let (responder, shutdown) = (self.responder.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
             tokio::select! {

@@ -33,18 +33,21 @@ impl Server {
         let node = TestNode::start(document.nodes[number].id, |placement| {
             let (clock, randomness) = (Arc::new(SystemClock), Arc::new(SystemRandomness));
             let (tasks, shutdown) = (tasks.clone(), shutdown.clone());
-            let started =
-                TonicTransport::start(placement, clock, randomness, tasks, shutdown);
+            let started = TonicTransport::start(placement, clock, randomness, tasks, shutdown);
             transport = Some(started.clone());
             Arc::new(started)
         })
         .await;
         let placement = Placement::try_from(document.clone()).unwrap();
         node.placement.install(placement).await.unwrap();
-        let service =
-            PeerService::new(node.responder.clone(), tasks.clone(), shutdown.clone());
+        let service = PeerService::new(node.responder.clone(), tasks.clone(), shutdown.clone());
         tasks.spawn(async move { service.serve(listener).await.unwrap() });
-        Self { node, transport: transport.unwrap(), tasks, shutdown }
+        Self {
+            node,
+            transport: transport.unwrap(),
+            tasks,
+            shutdown,
+        }
     }
 
     async fn stop(self) {
@@ -88,7 +91,10 @@ fn soon() -> Instant {
 }
 
 fn question() -> Call {
-    Call { epoch: RingEpoch(1), body: request::Body::Digest(ReadDigest { key: None }) }
+    Call {
+        epoch: RingEpoch(1),
+        body: request::Body::Digest(ReadDigest { key: None }),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,7 +109,13 @@ async fn every_node_serves_every_key() {
         assert!(server.node.delete(&ask).await.unwrap().existed);
     }
     eventually("all are connected", async || {
-        servers.iter().all(|server| server.transport.peers().iter().all(|(_, connected)| *connected))
+        servers.iter().all(|server| {
+            server
+                .transport
+                .peers()
+                .iter()
+                .all(|(_, connected)| *connected)
+        })
     })
     .await;
     for server in servers {
@@ -119,7 +131,11 @@ async fn many_requests_and_large_values_share_a_stream() {
         let (node, large) = (&servers[turn % 3].node, &large);
         async move {
             let ask = Ask::key(&format!("key-{turn}")).w("all").within_ms(30_000);
-            let value = if turn % 60 == 0 { large.as_str() } else { "small" };
+            let value = if turn % 60 == 0 {
+                large.as_str()
+            } else {
+                "small"
+            };
             node.put(&ask, value).await.unwrap();
             let read = servers_next(turn);
             (ask, value.len(), read)
@@ -147,7 +163,9 @@ async fn a_node_that_stops_is_noticed_and_one_that_returns_is_found_again() {
     })
     .await;
     servers[0].node.put(&Ask::key("k"), "third").await.unwrap();
-    let listener = TcpListener::bind(&document.nodes[2].addresses.peer).await.unwrap();
+    let listener = TcpListener::bind(&document.nodes[2].addresses.peer)
+        .await
+        .unwrap();
     servers.push(Server::start(&document, 2, listener).await);
     eventually("writes to all succeed", async || {
         servers[0].node.put(&all, "fourth").await.is_ok()
@@ -159,16 +177,29 @@ async fn a_node_that_stops_is_noticed_and_one_that_returns_is_found_again() {
 async fn another_node_at_a_peers_address_is_never_asked() {
     let (mut document, listeners) = listen(3).await;
     let [second, third] = [1, 2].map(|node| document.nodes[node].addresses.peer.clone());
-    (document.nodes[1].addresses.peer, document.nodes[2].addresses.peer) = (third, second);
+    (
+        document.nodes[1].addresses.peer,
+        document.nodes[2].addresses.peer,
+    ) = (third, second);
     let mut servers = Vec::new();
     for (number, listener) in listeners.into_iter().enumerate() {
         servers.push(Server::start(&document, number, listener).await);
     }
     let node = document.nodes[1].id;
     let asked = servers[0].transport.call(node, question(), soon()).await;
-    assert!(matches!(asked, Err(PeerCallError::NotSent { .. })), "{asked:?}");
-    let error = servers[0].node.put(&Ask::key("k"), "value").await.unwrap_err();
-    assert_eq!((error.code, error.outcome), (ErrorCode::QuorumUnavailable, Outcome::Rejected));
+    assert!(
+        matches!(asked, Err(PeerCallError::NotSent { .. })),
+        "{asked:?}"
+    );
+    let error = servers[0]
+        .node
+        .put(&Ask::key("k"), "value")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code, error.outcome),
+        (ErrorCode::QuorumUnavailable, Outcome::Rejected)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -181,8 +212,15 @@ async fn nodes_of_different_clusters_never_talk() {
         let document = if number == 0 { &foreign } else { &document };
         servers.push(Server::start(document, number, listener).await);
     }
-    let error = servers[0].node.put(&Ask::key("k"), "value").await.unwrap_err();
-    assert_eq!((error.code, error.outcome), (ErrorCode::QuorumUnavailable, Outcome::Rejected));
+    let error = servers[0]
+        .node
+        .put(&Ask::key("k"), "value")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code, error.outcome),
+        (ErrorCode::QuorumUnavailable, Outcome::Rejected)
+    );
     servers[1].node.put(&Ask::key("k"), "value").await.unwrap();
     assert_eq!(servers[1].transport.peers().len(), 2);
 }
@@ -192,8 +230,14 @@ async fn a_peer_that_accepts_and_says_nothing_is_unreachable_and_was_not_asked()
     let (document, mut listeners) = listen(3).await;
     let silent = listeners.pop().unwrap(); // the system accepts; nobody answers
     let server = Server::start(&document, 0, listeners.remove(0)).await;
-    let asked = server.transport.call(document.nodes[2].id, question(), soon()).await;
-    assert!(matches!(asked, Err(PeerCallError::NotSent { .. })), "{asked:?}");
+    let asked = server
+        .transport
+        .call(document.nodes[2].id, question(), soon())
+        .await;
+    assert!(
+        matches!(asked, Err(PeerCallError::NotSent { .. })),
+        "{asked:?}"
+    );
     drop(silent);
 }
 
@@ -209,9 +253,16 @@ async fn a_link_to_a_node_that_left_the_ring_ends() {
     let smaller = Placement::try_from(document).unwrap();
     servers[0].node.placement.install(smaller).await.unwrap();
     eventually("it is no peer any more", async || {
-        servers[0].transport.peers().iter().all(|(peer, _)| *peer != leaver)
+        servers[0]
+            .transport
+            .peers()
+            .iter()
+            .all(|(peer, _)| *peer != leaver)
     })
     .await;
     let asked = servers[0].transport.call(leaver, question(), soon()).await;
-    assert!(matches!(asked, Err(PeerCallError::NotSent { .. })), "{asked:?}");
+    assert!(
+        matches!(asked, Err(PeerCallError::NotSent { .. })),
+        "{asked:?}"
+    );
 }

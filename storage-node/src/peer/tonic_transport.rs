@@ -48,20 +48,32 @@ impl TonicTransport {
         shutdown: CancellationToken,
     ) -> Self {
         let links = Mutex::default();
-        let inner = Inner { placement, clock, randomness, links, tasks, shutdown };
+        let inner = Inner {
+            placement,
+            clock,
+            randomness,
+            links,
+            tasks,
+            shutdown,
+        };
         let transport = Self(Arc::new(inner));
         let follower = transport.clone();
-        transport.0.tasks.spawn(async move { follower.follow_placement().await });
+        transport
+            .0
+            .tasks
+            .spawn(async move { follower.follow_placement().await });
         transport
     }
 
     /// Each other node of the placement and whether a stream to it stands.
     pub(crate) fn peers(&self) -> Vec<(NodeId, bool)> {
-        let connected = |handle: &Handle| {
-            *handle.outbox.reachability().borrow() == Reachability::Connected
-        };
+        let connected =
+            |handle: &Handle| *handle.outbox.reachability().borrow() == Reachability::Connected;
         let links = self.0.links.lock();
-        let mut peers: Vec<_> = links.iter().map(|(peer, link)| (*peer, connected(link))).collect();
+        let mut peers: Vec<_> = links
+            .iter()
+            .map(|(peer, link)| (*peer, connected(link)))
+            .collect();
         drop(links);
         peers.sort_unstable();
         peers
@@ -114,7 +126,13 @@ impl TonicTransport {
 
     /// The way to a node; opened at once when the placement that names it is newer than the links.
     fn outbox(&self, node: NodeId) -> Option<Arc<Outbox>> {
-        let find = || self.0.links.lock().get(&node).map(|link| link.outbox.clone());
+        let find = || {
+            self.0
+                .links
+                .lock()
+                .get(&node)
+                .map(|link| link.outbox.clone())
+        };
         find().or_else(|| {
             self.match_placement();
             find()
@@ -130,22 +148,30 @@ impl Transport for TonicTransport {
         deadline: Instant,
     ) -> BoxFuture<'static, Result<reply::Body, PeerCallError>> {
         let ticket = match self.outbox(to) {
-            Some(outbox) => outbox.enqueue(call, deadline).map(|ticket| (outbox, ticket)),
-            None => Err(PeerCallError::NotSent { node: to, why: "it is not in the placement" }),
+            Some(outbox) => outbox
+                .enqueue(call, deadline)
+                .map(|ticket| (outbox, ticket)),
+            None => Err(PeerCallError::NotSent {
+                node: to,
+                why: "it is not in the placement",
+            }),
         };
         Box::pin(async move {
             let (outbox, mut ticket) = ticket?;
-            let mut waiting = Waiting { outbox: &outbox, id: Some(ticket.id) };
-            match timeout_at(deadline, &mut ticket.answer).await {
-                Ok(answered) => {
-                    waiting.id = None;
-                    let dropped = PeerCallError::Lost { node: to, why: "its link ended" };
-                    answered.unwrap_or(Err(dropped))
-                }
-                Err(_) => {
-                    waiting.id = None;
-                    Err(outbox.give_up(ticket.id, "the deadline passed"))
-                }
+            let mut waiting = Waiting {
+                outbox: &outbox,
+                id: Some(ticket.id),
+            };
+            let answered = timeout_at(deadline, &mut ticket.answer).await;
+            waiting.id = None;
+            if let Ok(answered) = answered {
+                let dropped = PeerCallError::Lost {
+                    node: to,
+                    why: "its link ended",
+                };
+                answered.unwrap_or(Err(dropped))
+            } else {
+                Err(outbox.give_up(ticket.id, "the deadline passed"))
             }
         })
     }

@@ -8,7 +8,10 @@ use annulus_proto::peer::v1::{ClockEntry, KeyRef, PeerError};
 use bytes::Bytes;
 
 pub(super) fn key_ref(keyspace: &KeyspaceName, key: &Key) -> KeyRef {
-    KeyRef { keyspace: keyspace.as_str().to_owned(), key: key.to_bytes() }
+    KeyRef {
+        keyspace: keyspace.as_str().to_owned(),
+        key: key.to_bytes(),
+    }
 }
 
 pub(super) fn read_key_ref(key: Option<KeyRef>) -> Result<(KeyspaceName, Key), FieldRefused> {
@@ -27,7 +30,10 @@ pub(super) fn clock(clock: &VersionVector) -> Vec<ClockEntry> {
 
 pub(super) fn read_clock(entries: &[ClockEntry]) -> VersionVector {
     let actor = |entry: &ClockEntry| Actor::new(VnodeId(entry.vnode), KeyEpoch(entry.key_epoch));
-    entries.iter().map(|entry| (actor(entry), entry.counter)).collect()
+    entries
+        .iter()
+        .map(|entry| (actor(entry), entry.counter))
+        .collect()
 }
 
 pub(super) fn read_state(bytes: Option<&Bytes>) -> Result<Option<KeyState>, CodecError> {
@@ -70,8 +76,9 @@ mod tests {
     #[test]
     fn a_clock_survives_the_wire() {
         let actor = |vnode, epoch| Actor::new(VnodeId(vnode), KeyEpoch(epoch));
-        let original: VersionVector =
-            [(actor(u64::MAX, 3), 7), (actor(1, u32::MAX), u64::MAX)].into_iter().collect();
+        let original: VersionVector = [(actor(u64::MAX, 3), 7), (actor(1, u32::MAX), u64::MAX)]
+            .into_iter()
+            .collect();
         assert_eq!(read_clock(&clock(&original)), original);
     }
 
@@ -84,13 +91,22 @@ mod tests {
         for refusal in refusals {
             let read = read_peer_error(peer_error(&refusal));
             let retry_after = refusal.retry_after.map(|_| Duration::from_millis(2));
-            assert_eq!(read, RequestError { retry_after, ..refusal });
+            assert_eq!(
+                read,
+                RequestError {
+                    retry_after,
+                    ..refusal
+                }
+            );
         }
     }
 
     #[test]
     fn a_refusal_that_names_no_outcome_promises_nothing() {
-        let error = read_peer_error(PeerError { code: "new_code".into(), ..PeerError::default() });
+        let error = read_peer_error(PeerError {
+            code: "new_code".into(),
+            ..PeerError::default()
+        });
         assert_eq!(error.outcome, Outcome::Unknown);
     }
 }

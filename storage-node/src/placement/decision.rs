@@ -66,13 +66,19 @@ pub(crate) fn decide(
     }
     let cluster = held.map(Placement::cluster_id).or(cluster);
     if let Some(held) = cluster.filter(|held| *held != offered.cluster_id()) {
-        return Err(PlacementRefused::OtherCluster { offered: offered.cluster_id(), held });
+        return Err(PlacementRefused::OtherCluster {
+            offered: offered.cluster_id(),
+            held,
+        });
     }
     let Some(held) = held else {
         return Ok(Decision::Install);
     };
     if offered.epoch() < held.epoch() {
-        return Err(PlacementRefused::Older { offered: offered.epoch(), held: held.epoch() });
+        return Err(PlacementRefused::Older {
+            offered: offered.epoch(),
+            held: held.epoch(),
+        });
     }
     if offered.epoch() == held.epoch() {
         return same_epoch(held, offered);
@@ -81,7 +87,9 @@ pub(crate) fn decide(
         return Err(PlacementRefused::Immutable { field: "hash seed" });
     }
     if offered.partitions() != held.partitions() {
-        return Err(PlacementRefused::Immutable { field: "number of partitions" });
+        return Err(PlacementRefused::Immutable {
+            field: "number of partitions",
+        });
     }
     Ok(Decision::Install)
 }
@@ -91,7 +99,11 @@ fn same_epoch(held: &Placement, offered: &Placement) -> Result<Decision, Placeme
     if held == offered {
         Ok(Decision::Held)
     } else {
-        Err(PlacementRefused::SameEpochOtherContent { epoch, held, offered })
+        Err(PlacementRefused::SameEpochOtherContent {
+            epoch,
+            held,
+            offered,
+        })
     }
 }
 
@@ -114,31 +126,59 @@ mod tests {
         let held = placement_of(3, 5);
         let offer = |offered: &Placement| decide(Some(&held), None, offered);
         assert_eq!(offer(&held), Ok(Decision::Held));
-        assert_eq!(offer(&changed(&held, |d| d.epoch.0 = 6)), Ok(Decision::Install));
-        assert_eq!(offer(&changed(&held, |d| d.epoch.0 = 9)), Ok(Decision::Install));
+        assert_eq!(
+            offer(&changed(&held, |d| d.epoch.0 = 6)),
+            Ok(Decision::Install)
+        );
+        assert_eq!(
+            offer(&changed(&held, |d| d.epoch.0 = 9)),
+            Ok(Decision::Install)
+        );
         let older = offer(&changed(&held, |d| d.epoch.0 = 4));
         assert!(matches!(older, Err(PlacementRefused::Older { .. })));
         let twin = offer(&changed(&held, |d| d.nodes[0].name = "other".into()));
-        assert!(matches!(twin, Err(PlacementRefused::SameEpochOtherContent { .. })));
+        assert!(matches!(
+            twin,
+            Err(PlacementRefused::SameEpochOtherContent { .. })
+        ));
         let foreign = offer(&changed(&held, |d| d.cluster_id = Uuid::from_u128(77)));
-        assert!(matches!(foreign, Err(PlacementRefused::OtherCluster { .. })));
-        let seed = offer(&changed(&held, |d| (d.epoch.0, d.hash_seed) = (6, HashSeed(99))));
-        assert_eq!(seed, Err(PlacementRefused::Immutable { field: "hash seed" }));
+        assert!(matches!(
+            foreign,
+            Err(PlacementRefused::OtherCluster { .. })
+        ));
+        let seed = offer(&changed(&held, |d| {
+            (d.epoch.0, d.hash_seed) = (6, HashSeed(99))
+        }));
+        assert_eq!(
+            seed,
+            Err(PlacementRefused::Immutable { field: "hash seed" })
+        );
         let partitions = offer(&changed(&held, |d| {
             d.epoch.0 = 6;
             d.partitions = PartitionCount::new(2 * d.partitions.get()).unwrap();
             d.owners = [d.owners.clone(), d.owners.clone()].concat();
         }));
-        assert_eq!(partitions, Err(PlacementRefused::Immutable { field: "number of partitions" }));
+        assert_eq!(
+            partitions,
+            Err(PlacementRefused::Immutable {
+                field: "number of partitions"
+            })
+        );
     }
 
     #[test]
     fn the_first_placement_must_fit_the_data() {
         let offered = placement_of(3, 1);
         assert_eq!(decide(None, None, &offered), Ok(Decision::Install));
-        assert_eq!(decide(None, Some(offered.cluster_id()), &offered), Ok(Decision::Install));
+        assert_eq!(
+            decide(None, Some(offered.cluster_id()), &offered),
+            Ok(Decision::Install)
+        );
         let other = decide(None, Some(Uuid::from_u128(77)), &offered);
         assert!(matches!(other, Err(PlacementRefused::OtherCluster { .. })));
-        assert_eq!(decide(None, None, &placement_of(3, 0)), Err(PlacementRefused::NoEpoch));
+        assert_eq!(
+            decide(None, None, &placement_of(3, 0)),
+            Err(PlacementRefused::NoEpoch)
+        );
     }
 }

@@ -75,17 +75,25 @@ pub(crate) fn read(directory: &Path) -> Result<Option<Placement>, PlacementFileE
     };
     let Header { format_version } = serde_json::from_slice(&bytes).map_err(damaged)?;
     if format_version != FORMAT_VERSION {
-        return Err(PlacementFileError::Format { path, found: format_version });
+        return Err(PlacementFileError::Format {
+            path,
+            found: format_version,
+        });
     }
     let content: Content = serde_json::from_slice(&bytes).map_err(damaged)?;
     let placement = Placement::try_from(content.placement);
-    placement.map(Some).map_err(|error| PlacementFileError::Invalid { path, error })
+    placement
+        .map(Some)
+        .map_err(|error| PlacementFileError::Invalid { path, error })
 }
 
 /// Makes a placement the data directory's; on disk when this returns. Blocks.
 pub(crate) fn write(directory: &Path, placement: &Placement) -> Result<(), PlacementFileError> {
     let path = directory.join(FILE);
-    let content = Content { format_version: FORMAT_VERSION, placement: placement.into() };
+    let content = Content {
+        format_version: FORMAT_VERSION,
+        placement: placement.into(),
+    };
     let bytes = serde_json::to_vec(&content).expect("plain fields become JSON");
     atomic_file::replace(&path, &bytes).map_err(io_error("write", &path))
 }
@@ -124,8 +132,14 @@ mod tests {
         let half = refusal(&text[..text.len() / 2]);
         assert!(matches!(half, PlacementFileError::Damaged { .. }), "{half}");
         let newer = refusal(r#"{"format_version": 2, "anything": 1}"#);
-        assert!(matches!(newer, PlacementFileError::Format { found: 2, .. }), "{newer}");
+        assert!(
+            matches!(newer, PlacementFileError::Format { found: 2, .. }),
+            "{newer}"
+        );
         let edited = refusal(&text.replace("node-1", "node-9"));
-        assert!(matches!(edited, PlacementFileError::Invalid { .. }), "{edited}");
+        assert!(
+            matches!(edited, PlacementFileError::Invalid { .. }),
+            "{edited}"
+        );
     }
 }

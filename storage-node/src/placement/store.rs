@@ -98,14 +98,10 @@ impl PlacementStore {
     /// The placement in use, or the error of a request that came too early.
     pub(crate) fn require(&self) -> Result<Arc<Placement>, RequestError> {
         self.current().ok_or_else(|| {
-            let message = "this node has not been told its placement yet; try again, or another node";
+            let message =
+                "this node has not been told its placement yet; try again, or another node";
             RequestError::rejected(ErrorCode::Unavailable, message)
         })
-    }
-
-    /// Its epoch; 0 before the first.
-    pub(crate) fn epoch(&self) -> RingEpoch {
-        *self.0.epochs.borrow()
     }
 
     /// This node's position in a placement, if it has one.
@@ -137,7 +133,10 @@ impl PlacementStore {
         match decision::decide(held.as_deref(), self.cluster(), &offered) {
             Ok(Decision::Install) => {}
             Ok(Decision::Held) => {
-                return Ok(Installed { epoch: offered.epoch(), changed: false });
+                return Ok(Installed {
+                    epoch: offered.epoch(),
+                    changed: false,
+                });
             }
             Err(refused) => {
                 if matches!(refused, PlacementRefused::SameEpochOtherContent { .. }) {
@@ -151,7 +150,10 @@ impl PlacementStore {
         self.put_in_use(placement.clone()).await?;
         let epoch = placement.epoch();
         tracing::info!(%epoch, nodes = placement.nodes().len(), "placement installed");
-        Ok(Installed { epoch, changed: true })
+        Ok(Installed {
+            epoch,
+            changed: true,
+        })
     }
 
     async fn persist(&self, placement: &Arc<Placement>) -> Result<(), InstallError> {
@@ -181,13 +183,17 @@ impl PlacementStore {
     }
 
     fn cluster(&self) -> Option<uuid::Uuid> {
-        self.0.data_dir.as_ref().and_then(|data_dir| data_dir.cluster_id())
+        self.0
+            .data_dir
+            .as_ref()
+            .and_then(|data_dir| data_dir.cluster_id())
     }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let work = tokio::task::spawn_blocking(work);
-    work.await.expect("file work does not panic and is not cancelled while the runtime runs")
+    work.await
+        .expect("file work does not panic and is not cancelled while the runtime runs")
 }
 
 #[cfg(test)]
@@ -244,15 +250,27 @@ pub(crate) mod tests {
     /// A replica in memory, with as few threads as it can have.
     pub(crate) fn memory_replica() -> Replica {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let mut options = ReplicaOptions { committers: 1, ..ReplicaOptions::default() };
+        let mut options = ReplicaOptions {
+            committers: 1,
+            ..ReplicaOptions::default()
+        };
         options.io.threads = 1;
         let (store, randomness) = (Store::in_memory(), Arc::new(SystemRandomness));
-        Replica::start(&options, store, &clock, randomness, &mut Registry::default()).unwrap()
+        Replica::start(
+            &options,
+            store,
+            &clock,
+            randomness,
+            &mut Registry::default(),
+        )
+        .unwrap()
     }
 
     async fn open(data_dir: Option<&Arc<DataDir>>) -> PlacementStore {
         let node = NodeId(Uuid::from_u128(1));
-        PlacementStore::open(node, data_dir.cloned(), memory_replica()).await.unwrap()
+        PlacementStore::open(node, data_dir.cloned(), memory_replica())
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
@@ -268,19 +286,35 @@ pub(crate) mod tests {
         store.install(placement_of(4, 1)).await.unwrap();
         assert_eq!(store.0.replica.vnodes().len(), 6);
         let installed = store.install(placement_of(4, 2)).await.unwrap();
-        assert_eq!(installed, Installed { epoch: RingEpoch(2), changed: true });
+        assert_eq!(
+            installed,
+            Installed {
+                epoch: RingEpoch(2),
+                changed: true
+            }
+        );
         assert_eq!(waiting.await.unwrap().unwrap().epoch(), RingEpoch(2));
         let again = store.install(placement_of(4, 2)).await.unwrap();
-        assert_eq!(again, Installed { epoch: RingEpoch(2), changed: false });
+        assert_eq!(
+            again,
+            Installed {
+                epoch: RingEpoch(2),
+                changed: false
+            }
+        );
         assert!(store.install(placement_of(4, 1)).await.is_err());
-        assert_eq!(store.epoch(), RingEpoch(2));
+        assert_eq!(store.current().unwrap().epoch(), RingEpoch(2));
     }
 
     #[tokio::test]
     async fn the_epoch_does_not_fall_over_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let data_dir = Arc::new(DataDir::open(directory.path(), &SystemRandomness).unwrap());
-        open(Some(&data_dir)).await.install(placement_of(3, 7)).await.unwrap();
+        open(Some(&data_dir))
+            .await
+            .install(placement_of(3, 7))
+            .await
+            .unwrap();
         assert_eq!(data_dir.cluster_id(), Some(Uuid::from_u128(0xc1)));
         let store = open(Some(&data_dir)).await;
         assert_eq!(store.current().unwrap().epoch(), RingEpoch(7));

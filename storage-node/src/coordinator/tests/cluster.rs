@@ -59,14 +59,23 @@ impl Network {
         let fault = self.faults.lock().get(&to).copied();
         match fault {
             Some(Fault::Down | Fault::Refuses) => {
-                return Err(PeerCallError::NotSent { node: to, why: "it is down" });
+                return Err(PeerCallError::NotSent {
+                    node: to,
+                    why: "it is down",
+                });
             }
             Some(Fault::Hangs) => {
                 sleep_until(deadline).await;
-                return Err(PeerCallError::Lost { node: to, why: "the deadline passed" });
+                return Err(PeerCallError::Lost {
+                    node: to,
+                    why: "the deadline passed",
+                });
             }
             Some(Fault::RefusesMerges) if matches!(call.body, request::Body::Merge(_)) => {
-                return Err(PeerCallError::NotSent { node: to, why: "merges do not pass" });
+                return Err(PeerCallError::NotSent {
+                    node: to,
+                    why: "merges do not pass",
+                });
             }
             Some(Fault::LosesReplies | Fault::RefusesMerges) | None => {}
         }
@@ -87,7 +96,9 @@ impl Network {
         });
         let reply = timeout_at(deadline, replied).await;
         let lost = |why| PeerCallError::Lost { node: to, why };
-        let reply = reply.map_err(|_| lost("the deadline passed"))?.map_err(|_| lost("panic"))?;
+        let reply = reply
+            .map_err(|_| lost("the deadline passed"))?
+            .map_err(|_| lost("panic"))?;
         if fault == Some(Fault::LosesReplies) {
             return Err(lost("the connection broke"));
         }
@@ -131,6 +142,7 @@ pub(crate) struct TestNode {
     pub(crate) responder: Responder,
     replica: Replica,
     keyspaces: Arc<Keyspaces>,
+    metrics: CoordinatorMetrics,
 }
 
 impl TestNode {
@@ -140,10 +152,13 @@ impl TestNode {
         transport: impl FnOnce(PlacementStore) -> Arc<dyn Transport>,
     ) -> Self {
         let replica = memory_replica();
-        let placement = PlacementStore::open(id, None, replica.clone()).await.unwrap();
+        let placement = PlacementStore::open(id, None, replica.clone())
+            .await
+            .unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let keyspaces = Arc::new(Keyspaces::default());
         let transport = transport(placement.clone());
+        let metrics = CoordinatorMetrics::default();
         let seed = u64::try_from(id.0.as_u128()).unwrap();
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: placement.clone(),
@@ -153,7 +168,7 @@ impl TestNode {
             clock: clock.clone(),
             randomness: Arc::new(SeededRandomness::new(seed)),
             tasks: TaskTracker::new(),
-            metrics: CoordinatorMetrics::default(),
+            metrics: metrics.clone(),
         });
         let responder = Responder::new(
             placement.clone(),
@@ -162,7 +177,24 @@ impl TestNode {
             coordinator.clone(),
             clock,
         );
-        Self { id, coordinator, placement, responder, replica, keyspaces }
+        Self {
+            id,
+            coordinator,
+            placement,
+            responder,
+            replica,
+            keyspaces,
+            metrics,
+        }
+    }
+
+    /// Waits until so many owners are known to have missed writes that this node minted.
+    pub(crate) async fn noticed_missed_writes(&self, count: u64) {
+        let patience = SystemClock.now() + Duration::from_secs(10);
+        while self.metrics.replica_write_failures.get() < count {
+            assert!(SystemClock.now() < patience, "fewer than {count} failures noticed");
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// What this node's own copy holds.
@@ -220,7 +252,9 @@ impl TestNode {
 pub(crate) fn shown(found: &Found) -> Vec<String> {
     let value = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     let live = found.state.live(found.now_ms);
-    live.filter_map(|sibling| sibling.value(found.now_ms)).map(value).collect()
+    live.filter_map(|sibling| sibling.value(found.now_ms))
+        .map(value)
+        .collect()
 }
 
 /// The parameters of a request, at their defaults but for what a test is about.
@@ -249,27 +283,48 @@ impl Ask {
     }
 
     pub(crate) fn lww(self) -> Self {
-        Self { keyspace: KeyspaceName::data(), ..self }
+        Self {
+            keyspace: KeyspaceName::data(),
+            ..self
+        }
     }
 
     pub(crate) fn r(self, level: &str) -> Self {
-        Self { read: Some(level.parse().unwrap()), ..self }
+        Self {
+            read: Some(level.parse().unwrap()),
+            ..self
+        }
     }
 
     pub(crate) fn w(self, level: &str) -> Self {
-        Self { write: Some(level.parse().unwrap()), ..self }
+        Self {
+            write: Some(level.parse().unwrap()),
+            ..self
+        }
     }
 
     pub(crate) fn context(self, context: &VersionVector) -> Self {
-        Self { context: Some(context.clone()), ..self }
+        Self {
+            context: Some(context.clone()),
+            ..self
+        }
     }
 
     pub(crate) fn id(self, sequence: u64) -> Self {
-        Self { request_id: Some(RequestId { client: 99, sequence }), ..self }
+        Self {
+            request_id: Some(RequestId {
+                client: 99,
+                sequence,
+            }),
+            ..self
+        }
     }
 
     pub(crate) fn within_ms(self, ms: u64) -> Self {
-        Self { timeout: Duration::from_millis(ms), ..self }
+        Self {
+            timeout: Duration::from_millis(ms),
+            ..self
+        }
     }
 }
 
@@ -294,7 +349,10 @@ impl Cluster {
         for described in document_of(count, 1).nodes {
             let transport: Arc<dyn Transport> = Arc::new(MemoryTransport(network.clone()));
             let node = TestNode::start(described.id, |_| transport).await;
-            network.responders.lock().insert(node.id, node.responder.clone());
+            network
+                .responders
+                .lock()
+                .insert(node.id, node.responder.clone());
             nodes.push(node);
         }
         Self { nodes, network }
@@ -309,7 +367,10 @@ impl Cluster {
     }
 
     pub(crate) fn fail(&self, node: usize, fault: Fault) {
-        self.network.faults.lock().insert(self.nodes[node].id, fault);
+        self.network
+            .faults
+            .lock()
+            .insert(self.nodes[node].id, fault);
     }
 
     pub(crate) fn heal(&self) {
@@ -321,7 +382,9 @@ impl Cluster {
         let placement = self.placement(1);
         let (_, owners) = placement.locate(ask.keyspace.as_str(), ask.key.as_bytes());
         let owners: Vec<usize> = owners.iter().map(|owner| owner.0.into()).collect();
-        let others = (0..self.nodes.len()).filter(|node| !owners.contains(node)).collect();
+        let others = (0..self.nodes.len())
+            .filter(|node| !owners.contains(node))
+            .collect();
         (owners, others)
     }
 
@@ -335,11 +398,17 @@ impl Cluster {
         let patience = SystemClock.now() + Duration::from_secs(10);
         loop {
             let copies = self.copies(ask).await;
-            let digests: Vec<_> = copies.iter().map(|c| c.as_ref().map(KeyState::digest)).collect();
+            let digests: Vec<_> = copies
+                .iter()
+                .map(|c| c.as_ref().map(KeyState::digest))
+                .collect();
             if digests[0].is_some() && digests.iter().all(|digest| *digest == digests[0]) {
                 return;
             }
-            assert!(SystemClock.now() < patience, "copies stay different: {copies:?}");
+            assert!(
+                SystemClock.now() < patience,
+                "copies stay different: {copies:?}"
+            );
             sleep(Duration::from_millis(1)).await;
         }
     }

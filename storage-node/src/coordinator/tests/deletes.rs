@@ -10,7 +10,10 @@ async fn a_delete_without_context_removes_what_a_read_shows() {
         assert!(node.delete(&ask).await.unwrap().existed);
         let found = node.get(&ask).await.unwrap();
         assert!(found.state.is_deleted(found.now_ms));
-        assert!(!found.state.clock().is_empty(), "a deleted key keeps its context");
+        assert!(
+            !found.state.clock().is_empty(),
+            "a deleted key keeps its context"
+        );
         assert!(!node.delete(&ask).await.unwrap().existed);
     }
 }
@@ -33,7 +36,10 @@ async fn a_delete_with_context_leaves_what_the_client_has_not_seen() {
     let delete = ask.clone().context(&seen);
     assert!(cluster.nodes[2].delete(&delete).await.unwrap().existed);
     assert_eq!(cluster.nodes[0].values(&ask).await, ["unseen"]);
-    assert!(!cluster.nodes[0].delete(&delete).await.unwrap().existed, "that is gone already");
+    assert!(
+        !cluster.nodes[0].delete(&delete).await.unwrap().existed,
+        "that is gone already"
+    );
     assert_eq!(cluster.nodes[0].values(&ask).await, ["unseen"]);
 }
 
@@ -58,9 +64,14 @@ async fn a_retried_delete_says_again_that_there_was_something() {
 async fn an_owner_that_missed_the_write_deletes_it_all_the_same() {
     for lww in [false, true] {
         let cluster = Cluster::start(3).await;
-        let ask = if lww { Ask::key("k").lww() } else { Ask::key("k") };
+        let ask = if lww {
+            Ask::key("k").lww()
+        } else {
+            Ask::key("k")
+        };
         cluster.fail(0, Fault::Refuses);
         cluster.nodes[1].put(&ask, "value").await.unwrap();
+        cluster.nodes[1].noticed_missed_writes(1).await;
         cluster.heal();
         assert_eq!(cluster.nodes[0].copy(&ask).await, None);
         assert!(cluster.nodes[0].delete(&ask).await.unwrap().existed);
@@ -76,8 +87,11 @@ async fn a_context_that_is_ahead_of_the_minting_owner_is_caught_up_with() {
     let ask = Ask::key("k").lww();
     cluster.fail(0, Fault::Refuses);
     let written = cluster.nodes[1].put(&ask, "first").await.unwrap();
+    cluster.nodes[1].noticed_missed_writes(1).await;
     cluster.heal();
-    let second = cluster.nodes[0].put(&ask.clone().context(&written.clock), "second").await;
+    let second = cluster.nodes[0]
+        .put(&ask.clone().context(&written.clock), "second")
+        .await;
     assert!(second.unwrap().version > written.version);
     for node in &cluster.nodes {
         assert_eq!(node.values(&ask).await, ["second"]);

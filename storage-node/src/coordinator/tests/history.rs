@@ -56,18 +56,33 @@ impl History {
     fn judge(&self, shown: &[String], context: &str) {
         for value in shown {
             let said = self.written.get(value);
-            assert!(!matches!(said, None | Some(Said::Rejected)), "C3 {value}: {context} {self:?}");
-            assert_ne!(self.replaced.get(value), Some(&Said::Done), "C2 {value}: {context} {self:?}");
+            assert!(
+                !matches!(said, None | Some(Said::Rejected)),
+                "C3 {value}: {context} {self:?}"
+            );
+            assert_ne!(
+                self.replaced.get(value),
+                Some(&Said::Done),
+                "C2 {value}: {context} {self:?}"
+            );
         }
         let shown: BTreeSet<_> = shown.iter().collect();
         for (value, _) in self.written.iter().filter(|(_, said)| **said == Said::Done) {
             let may_be_gone = self.replaced.contains_key(value);
-            assert!(may_be_gone || shown.contains(value), "C1, C5 {value}: {context} {self:?}");
+            assert!(
+                may_be_gone || shown.contains(value),
+                "C1, C5 {value}: {context} {self:?}"
+            );
         }
     }
 }
 
-const FAULTS: [Fault; 4] = [Fault::Down, Fault::Refuses, Fault::Hangs, Fault::LosesReplies];
+const FAULTS: [Fault; 4] = [
+    Fault::Down,
+    Fault::Refuses,
+    Fault::Hangs,
+    Fault::LosesReplies,
+];
 
 async fn run(seed: u64) {
     let random = SeededRandomness::new(seed);
@@ -106,7 +121,11 @@ async fn run(seed: u64) {
                 };
                 history.note(said, Some(&value), &seen);
             }
-            _ => history.note(Said::of(node.put(&informed, &value).await), Some(&value), &seen),
+            _ => history.note(
+                Said::of(node.put(&informed, &value).await),
+                Some(&value),
+                &seen,
+            ),
         }
     }
     cluster.heal();

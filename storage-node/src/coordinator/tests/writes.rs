@@ -32,7 +32,10 @@ async fn a_context_replaces_what_it_covers_and_blind_writes_are_siblings() {
     let ask = Ask::key("k");
     let first = cluster.nodes[0].put(&ask, "first").await.unwrap();
     cluster.nodes[1].put(&ask, "blind").await.unwrap();
-    cluster.nodes[2].put(&ask.clone().context(&first.clock), "second").await.unwrap();
+    cluster.nodes[2]
+        .put(&ask.clone().context(&first.clock), "second")
+        .await
+        .unwrap();
     let mut values = cluster.nodes[0].values(&ask).await;
     values.sort_unstable();
     assert_eq!(values, ["blind", "second"]);
@@ -44,7 +47,13 @@ async fn the_last_writer_wins_where_the_keyspace_says_so_and_versions_grow() {
     let ask = Ask::key("k").lww();
     let mut versions = Vec::new();
     for (turn, node) in [0, 1, 2, 0, 2, 1].into_iter().enumerate() {
-        versions.push(cluster.nodes[node].put(&ask, &format!("{turn}")).await.unwrap().version);
+        versions.push(
+            cluster.nodes[node]
+                .put(&ask, &format!("{turn}"))
+                .await
+                .unwrap()
+                .version,
+        );
     }
     assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
     assert_eq!(cluster.nodes[1].values(&ask).await, ["5"]);
@@ -53,7 +62,12 @@ async fn the_last_writer_wins_where_the_keyspace_says_so_and_versions_grow() {
 #[tokio::test]
 async fn a_quorum_outlives_a_dead_node() {
     let cluster = Cluster::start(3).await;
-    for fault in [Fault::Down, Fault::Refuses, Fault::Hangs, Fault::LosesReplies] {
+    for fault in [
+        Fault::Down,
+        Fault::Refuses,
+        Fault::Hangs,
+        Fault::LosesReplies,
+    ] {
         cluster.heal();
         cluster.fail(2, fault);
         let ask = Ask::key(&format!("{fault:?}"));
@@ -70,7 +84,11 @@ async fn a_write_that_is_known_to_miss_its_quorum_leaves_no_trace() {
     cluster.fail(owners[1], Fault::Down);
     for node in [owners[0], owners[2], others[0]] {
         let error = cluster.nodes[node].put(&ask, "value").await.unwrap_err();
-        assert_eq!(verdict(&error), (ErrorCode::QuorumUnavailable, Outcome::Rejected), "{error}");
+        assert_eq!(
+            verdict(&error),
+            (ErrorCode::QuorumUnavailable, Outcome::Rejected),
+            "{error}"
+        );
     }
     for owner in owners {
         assert_eq!(cluster.nodes[owner].copy(&ask).await, None);
@@ -83,10 +101,18 @@ async fn a_write_that_missed_its_quorum_after_the_mint_is_unknown() {
     let ask = Ask::key("k").w("all").within_ms(200);
     cluster.fail(1, Fault::Refuses);
     let error = cluster.nodes[0].put(&ask, "value").await.unwrap_err();
-    assert_eq!(verdict(&error), (ErrorCode::QuorumUnavailable, Outcome::Unknown), "{error}");
+    assert_eq!(
+        verdict(&error),
+        (ErrorCode::QuorumUnavailable, Outcome::Unknown),
+        "{error}"
+    );
     cluster.fail(1, Fault::Hangs);
     let error = cluster.nodes[0].put(&ask, "value").await.unwrap_err();
-    assert_eq!(verdict(&error), (ErrorCode::Timeout, Outcome::Unknown), "{error}");
+    assert_eq!(
+        verdict(&error),
+        (ErrorCode::Timeout, Outcome::Unknown),
+        "{error}"
+    );
     assert!(cluster.nodes[0].copy(&ask).await.is_some(), "it did happen");
 }
 
@@ -98,7 +124,10 @@ async fn a_lost_reply_leads_to_the_next_owner_and_still_to_one_value() {
     cluster.fail(owners[0], Fault::LosesReplies);
     cluster.nodes[others[0]].put(&ask, "value").await.unwrap();
     cluster.heal();
-    assert_eq!(cluster.nodes[others[1]].values(&ask.clone().r("all")).await, ["value"]);
+    assert_eq!(
+        cluster.nodes[others[1]].values(&ask.clone().r("all")).await,
+        ["value"]
+    );
 }
 
 #[tokio::test]
@@ -109,7 +138,10 @@ async fn a_forwarded_write_of_which_all_replies_are_lost_is_unknown() {
     for owner in &owners {
         cluster.fail(*owner, Fault::LosesReplies);
     }
-    let error = cluster.nodes[others[0]].put(&ask, "value").await.unwrap_err();
+    let error = cluster.nodes[others[0]]
+        .put(&ask, "value")
+        .await
+        .unwrap_err();
     assert_eq!(error.outcome, Outcome::Unknown, "{error}");
 }
 
@@ -121,8 +153,15 @@ async fn a_forwarded_write_that_reached_nobody_is_rejected() {
     for owner in &owners {
         cluster.fail(*owner, Fault::Refuses);
     }
-    let error = cluster.nodes[others[0]].put(&ask, "value").await.unwrap_err();
-    assert_eq!(verdict(&error), (ErrorCode::QuorumUnavailable, Outcome::Rejected), "{error}");
+    let error = cluster.nodes[others[0]]
+        .put(&ask, "value")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        verdict(&error),
+        (ErrorCode::QuorumUnavailable, Outcome::Rejected),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -147,7 +186,10 @@ async fn a_retry_with_the_same_request_id_makes_no_sibling() {
     assert_eq!(cluster.nodes[1].values(&ask).await, ["value"]);
     // Overwritten in between, the retry does not bring it back.
     let seen = cluster.nodes[1].get(&ask).await.unwrap().state.context();
-    cluster.nodes[1].put(&Ask::key("k").context(&seen), "newer").await.unwrap();
+    cluster.nodes[1]
+        .put(&Ask::key("k").context(&seen), "newer")
+        .await
+        .unwrap();
     cluster.converged(&ask).await;
     cluster.nodes[2].put(&ask, "value").await.unwrap();
     assert_eq!(cluster.nodes[0].values(&ask).await, ["newer"]);
@@ -167,12 +209,24 @@ async fn a_client_that_goes_away_leaves_no_write_behind_on_one_owner() {
 async fn impossible_demands_are_refused() {
     let cluster = Cluster::start(3).await;
     let ask = Ask::key("k");
-    let write = cluster.nodes[0].put(&ask.clone().w("4"), "value").await.unwrap_err();
+    let write = cluster.nodes[0]
+        .put(&ask.clone().w("4"), "value")
+        .await
+        .unwrap_err();
     let read = cluster.nodes[0].get(&ask.clone().r("4")).await.unwrap_err();
-    let delete = cluster.nodes[0].delete(&ask.clone().r("4")).await.unwrap_err();
-    let large = cluster.nodes[0].put(&ask, &"x".repeat((1 << 20) + 1)).await.unwrap_err();
+    let delete = cluster.nodes[0]
+        .delete(&ask.clone().r("4"))
+        .await
+        .unwrap_err();
+    let large = cluster.nodes[0]
+        .put(&ask, &"x".repeat((1 << 20) + 1))
+        .await
+        .unwrap_err();
     for error in [write, read, delete] {
-        assert_eq!(verdict(&error), (ErrorCode::InvalidArgument, Outcome::Rejected));
+        assert_eq!(
+            verdict(&error),
+            (ErrorCode::InvalidArgument, Outcome::Rejected)
+        );
     }
     assert_eq!(verdict(&large), (ErrorCode::TooLarge, Outcome::Rejected));
     assert_eq!(cluster.copies(&ask).await, [None, None, None]);
