@@ -27,7 +27,7 @@ pub fn install(lab: &Lab, tag: &str) -> Result<()> {
     run(lab
         .command("helm")
         .args(["upgrade", "--install", RELEASE])
-        .arg(root.join("charts/annulus"))
+        .arg(root.join("charts/annulus-operator"))
         .args([
             "--namespace",
             OPERATOR_NAMESPACE,
