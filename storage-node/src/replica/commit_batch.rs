@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use annulus_causality::KeyState;
+use annulus_ring::RingEpoch;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -26,7 +27,7 @@ pub(super) enum Waiter {
         reply: oneshot::Sender<Result<Merged, ReplicaError>>,
         merged: Merged,
         vnode: Arc<Vnode>,
-        epoch: annulus_ring::RingEpoch,
+        epoch: RingEpoch,
     },
 }
 

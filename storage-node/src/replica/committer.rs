@@ -7,9 +7,13 @@
 
 use std::sync::Arc;
 
-use annulus_causality::{HlcClock, KeyState, Received};
+use annulus_causality::{HlcClock, KeyState, Received, VnodeClock};
+use annulus_ring::RingEpoch;
+use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::address::KeyAddress;
 use super::commit_batch::{CommitBatch, LogWrite, Waiter};
 use super::error::ReplicaError;
 use super::fatal::Fatal;
@@ -20,6 +24,7 @@ use super::transition;
 use super::vnode::Vnode;
 use crate::clock::Clock;
 use crate::storage::bounded_queue::BoundedQueue;
+use crate::storage::free_space::FreeSpace;
 use crate::storage::high_water::HighWater;
 use crate::storage::{Engine, EngineError, Persistence, Space};
 
@@ -54,7 +59,7 @@ impl Operation {
     pub(super) fn bytes(&self) -> usize {
         OPERATION_BYTES
             + match self {
-                Self::Mint { write, .. } => write.content.as_ref().map_or(0, bytes::Bytes::len),
+                Self::Mint { write, .. } => write.content.as_ref().map_or(0, Bytes::len),
                 Self::Merge { merge, .. } => merge.state.value_bytes(),
             }
     }
@@ -84,6 +89,7 @@ pub(super) struct Committer {
     pub(super) queue: Arc<BoundedQueue<Operation>>,
     pub(super) engine: Arc<dyn Engine>,
     pub(super) high_water: Option<Arc<HighWater>>,
+    pub(super) free_space: Option<Arc<FreeSpace>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) hlc: HlcClock,
     pub(super) limit: GroupLimit,
@@ -181,7 +187,7 @@ impl Committer {
         waits: oneshot::Receiver<Result<(), ReplicaError>>,
         batch: &mut CommitBatch,
     ) -> Result<Minted, ReplicaError> {
-        self.admit(write.deadline, vnode, write.fence)?;
+        self.admit(write.deadline, vnode, write.fence, write.content.is_some())?;
         let (address, now_ms) = (&write.address, self.clock.wall_ms());
         let local = self.local_state(address, batch)?;
         let hlc = &mut self.hlc;
@@ -220,7 +226,12 @@ impl Committer {
         vnode: &Arc<Vnode>,
         batch: &mut CommitBatch,
     ) -> Result<Merged, ReplicaError> {
-        self.admit(merge.deadline, vnode, merge.fence)?;
+        self.admit(
+            merge.deadline,
+            vnode,
+            merge.fence,
+            merge.state.value_bytes() > 0,
+        )?;
         let (address, now_ms) = (&merge.address, self.clock.wall_ms());
         let local = self.local_state(address, batch)?;
         let hlc = &mut self.hlc;
@@ -245,21 +256,28 @@ impl Committer {
         Ok(Merged { changed, differs })
     }
 
+    /// Refuses, before anything has happened, what may not be applied. `grows`: it brings values.
     fn admit(
         &self,
-        deadline: tokio::time::Instant,
+        deadline: Instant,
         vnode: &Vnode,
-        epoch: annulus_ring::RingEpoch,
+        epoch: RingEpoch,
+        grows: bool,
     ) -> Result<(), ReplicaError> {
-        if self.clock.now() >= deadline {
+        let now = self.clock.now();
+        if now >= deadline {
             return Err(ReplicaError::DeadlinePassed);
+        }
+        let full = |space: &Arc<FreeSpace>| !space.allows_growth(now);
+        if grows && self.free_space.as_ref().is_some_and(full) {
+            return Err(ReplicaError::DiskFull);
         }
         vnode.check_fence(epoch, false)
     }
 
     fn local_state(
         &self,
-        address: &super::KeyAddress,
+        address: &KeyAddress,
         batch: &CommitBatch,
     ) -> Result<Option<Arc<KeyState>>, ReplicaError> {
         let stored = address.stored();
@@ -310,7 +328,7 @@ fn leased<T>(
     fatal: &Fatal,
     engine: &dyn Engine,
     vnode: &Vnode,
-    work: impl FnOnce(&mut annulus_causality::VnodeClock) -> T,
+    work: impl FnOnce(&mut VnodeClock) -> T,
 ) -> Result<T, ReplicaError> {
     vnode.with_clock(engine, work).map_err(|error| {
         fatal.raise(&error.to_string());
@@ -320,8 +338,8 @@ fn leased<T>(
 
 /// What the engine returned for a key, as a state. Damage is counted and reported here.
 pub(super) fn decode_read(
-    address: &super::KeyAddress,
-    read: Result<Option<bytes::Bytes>, EngineError>,
+    address: &KeyAddress,
+    read: Result<Option<Bytes>, EngineError>,
     metrics: &ReplicaMetrics,
 ) -> Result<Option<KeyState>, ReplicaError> {
     let partition = address.partition();

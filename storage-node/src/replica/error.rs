@@ -41,6 +41,9 @@ pub enum ReplicaError {
         /// What is queued.
         what: &'static str,
     },
+    /// The disk is nearly full: new values are refused, deletes are not.
+    #[error("this node's disk is nearly full; delete data or add space")]
+    DiskFull,
     /// The deadline passed while the operation waited its turn.
     #[error("the deadline passed before the operation's turn came")]
     DeadlinePassed,
@@ -101,7 +104,8 @@ impl ReplicaError {
             Self::NotMinted(MintError::SiblingLimit { .. } | MintError::ContextAhead) => {
                 ErrorCode::Conflict
             }
-            Self::Engine(EngineError::NoSpace { .. })
+            Self::DiskFull
+            | Self::Engine(EngineError::NoSpace { .. })
             | Self::LogFailed(EngineError::NoSpace { .. }) => ErrorCode::DiskFull,
             Self::NotMinted(MintError::StampTooLow { .. }) => ErrorCode::Internal,
             Self::NotOwner { .. }

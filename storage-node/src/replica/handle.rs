@@ -22,6 +22,7 @@ use super::vnode::Vnodes;
 use crate::clock::Clock;
 use crate::entropy::Randomness;
 use crate::storage::bounded_queue::{BoundedQueue, NotQueued, QueueLimit};
+use crate::storage::free_space::FreeSpace;
 use crate::storage::high_water::HighWater;
 use crate::storage::io_pool::{IoPool, IoPoolError, IoPoolOptions};
 use crate::storage::{
@@ -76,6 +77,7 @@ struct Shared {
     queues: Vec<Arc<BoundedQueue<Operation>>>,
     committers: Mutex<Vec<JoinHandle<()>>>,
     high_water: Mutex<Option<Arc<HighWater>>>,
+    free_space: Option<Arc<FreeSpace>>,
     io: IoPool,
     vnodes: Vnodes,
     randomness: Arc<dyn Randomness>,
@@ -113,6 +115,7 @@ impl Replica {
             engine,
             recovered,
             high_water,
+            free_space,
         } = store;
         let thread_failed = |error: std::io::Error| EngineError::Io {
             operation: "start a storage thread",
@@ -131,6 +134,7 @@ impl Replica {
                 .collect(),
             committers: Mutex::default(),
             high_water: Mutex::new(high_water.map(Arc::new)),
+            free_space: free_space.map(Arc::new),
             io: IoPool::start(options.io).map_err(thread_failed)?,
             engine,
             vnodes,
@@ -182,6 +186,7 @@ impl Replica {
         let minted = async {
             let vnode = self.shared.vnodes.get(partition)?;
             vnode.check_fence(write.fence, false)?;
+            self.warm(&write.address).await?;
             let (reply, answer) = oneshot::channel();
             self.shared.enqueue(
                 partition,
@@ -206,6 +211,7 @@ impl Replica {
         let merged = async {
             let vnode = self.shared.vnodes.get(partition)?;
             vnode.check_fence(merge.fence, false)?;
+            self.warm(&merge.address).await?;
             let (reply, answer) = oneshot::channel();
             self.shared.enqueue(
                 partition,
@@ -305,6 +311,20 @@ impl Replica {
         decode_read(address, read, &self.shared.metrics)
     }
 
+    /// Brings a key's record into memory, so that the committer, which all others of its
+    /// partitions wait for, need not go to the disk for it.
+    async fn warm(&self, address: &KeyAddress) -> Result<(), ReplicaError> {
+        let engine = &self.shared.engine;
+        if let Ok(InMemory::NeedsDisk) = engine.get_in_memory(Space::Data, address.stored()) {
+            self.shared.metrics.disk_reads.inc();
+            let (engine, stored) = (engine.clone(), address.stored().clone());
+            // The committer reads it again: what fails here fails there, and is reported there.
+            self.on_disk(move || engine.get(Space::Data, &stored).is_ok())
+                .await?;
+        }
+        Ok(())
+    }
+
     async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -327,6 +347,7 @@ impl Shared {
             queue: self.queues[number].clone(),
             engine: self.engine.clone(),
             high_water: self.high_water.lock().clone(),
+            free_space: self.free_space.clone(),
             clock: clock.clone(),
             hlc: HlcClock::new(),
             limit: GroupLimit {

@@ -185,15 +185,12 @@ fn take(engine: &dyn Engine, model: &mut BTreeMap<Vec<u8>, Vec<u8>>, step: Step)
         Step::Write(changes) => {
             let mut batch = Batch::new();
             for (key, value) in changes {
-                match value {
-                    Some(value) => {
-                        batch.put(Space::Data, key.clone(), value.clone());
-                        model.insert(key, value);
-                    }
-                    None => {
-                        batch.delete(Space::Data, key.clone());
-                        model.remove(&key);
-                    }
+                if let Some(value) = value {
+                    batch.put(Space::Data, key.clone(), value.clone());
+                    model.insert(key, value);
+                } else {
+                    batch.delete(Space::Data, key.clone());
+                    model.remove(&key);
                 }
             }
             engine.write(&batch, Persistence::Buffered).expect("writes");

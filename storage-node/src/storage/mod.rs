@@ -11,6 +11,7 @@
 //! | [`atomic_file`] | small files that are replaced whole or not at all |
 //! | [`recovery`] | how the last run ended; the restart count |
 //! | [`high_water`] | how far the log was on disk, so that a later loss is noticed |
+//! | [`free_space`] | whether the disk is too full for data to grow |
 //! | [`store`] | all of that, opened together |
 //! | [`bounded_queue`] | the queue between async callers and storage threads |
 //! | [`io_pool`] | threads for reads that block, with a bounded queue |
@@ -26,6 +27,7 @@ pub mod bounded_queue;
 pub mod conformance;
 pub mod data_dir;
 pub mod engine;
+pub mod free_space;
 pub mod high_water;
 pub mod io_pool;
 pub mod key_encoding;

@@ -112,17 +112,18 @@ impl RocksOptions {
                 options.set_max_write_buffer_number(clamped(self.memtables_max));
                 options.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER_RATIO);
                 options.set_memtable_whole_key_filtering(true);
-                self.separate_blobs(&mut options);
+                self.separate_blobs(&mut options, cache);
             }
         }
         options
     }
 
-    fn separate_blobs(&self, options: &mut Options) {
+    fn separate_blobs(&self, options: &mut Options, cache: &Cache) {
         if let Some(bytes) = self.blob_min_bytes {
             options.set_enable_blob_files(true);
             options.set_min_blob_size(bytes);
             options.set_blob_compression_type(DBCompressionType::Lz4);
+            options.set_blob_cache(cache);
             options.set_enable_blob_gc(true);
         }
     }

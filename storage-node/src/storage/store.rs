@@ -1,9 +1,11 @@
-//! An open store: the engine, how the last run ended, and the mark of what is on disk.
+//! An open store: the engine, how the last run ended, the mark of what is on disk, the disk's
+//! free space.
 
 use std::sync::Arc;
 
 use super::data_dir::DataDir;
 use super::engine::{Engine, EngineError};
+use super::free_space::FreeSpace;
 use super::high_water::{HighWater, HighWaterError};
 use super::memory::MemoryEngine;
 use super::recovery::{self, Recovered};
@@ -26,6 +28,7 @@ pub struct Store {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) recovered: Recovered,
     pub(crate) high_water: Option<HighWater>,
+    pub(crate) free_space: Option<FreeSpace>,
 }
 
 impl Store {
@@ -39,6 +42,7 @@ impl Store {
             engine: Arc::new(engine),
             recovered,
             high_water: Some(high_water),
+            free_space: Some(FreeSpace::of(data_dir.path())),
         })
     }
 
@@ -54,7 +58,17 @@ impl Store {
             engine,
             recovered,
             high_water: None,
+            free_space: None,
         })
+    }
+
+    /// The same store, on a disk that is as full as `free_space` says.
+    #[must_use]
+    pub fn with_free_space(self, free_space: FreeSpace) -> Self {
+        Self {
+            free_space: Some(free_space),
+            ..self
+        }
     }
 
     /// The engine.

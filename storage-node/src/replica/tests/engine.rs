@@ -15,6 +15,7 @@ use crate::storage::{
 pub(super) struct TestEngine {
     inner: MemoryEngine,
     fails: AtomicBool,
+    cold: AtomicBool,
     held: Mutex<bool>,
     released: Condvar,
     /// Writes to [`Space::Data`]: how many changes, how persistent.
@@ -36,6 +37,11 @@ impl TestEngine {
     /// Writes fail from now on, after they were applied: nobody can know.
     pub(super) fn fail_writes(&self) {
         self.fails.store(true, Ordering::SeqCst);
+    }
+
+    /// Nothing is in memory from now on.
+    pub(super) fn make_cold(&self) {
+        self.cold.store(true, Ordering::SeqCst);
     }
 
     /// The writes of clients' keys so far.
@@ -70,9 +76,11 @@ impl Engine for TestEngine {
         self.inner.get(space, key)
     }
 
-    /// Never knows without the disk, so that reads take the long way.
-    fn get_in_memory(&self, _: Space, _: &[u8]) -> Result<InMemory, EngineError> {
-        Ok(InMemory::NeedsDisk)
+    fn get_in_memory(&self, space: Space, key: &[u8]) -> Result<InMemory, EngineError> {
+        if self.cold.load(Ordering::SeqCst) {
+            return Ok(InMemory::NeedsDisk);
+        }
+        self.inner.get_in_memory(space, key)
     }
 
     fn write(&self, batch: &Batch, persistence: Persistence) -> Result<(), EngineError> {

@@ -21,6 +21,7 @@ use crate::entropy::SystemRandomness;
 use crate::keyspace::{ConflictPolicy, Durability, Keyspace};
 use crate::replica::{KeyAddress, Merge, Replica, ReplicaOptions, Write};
 use crate::storage::Store;
+use crate::storage::free_space::FreeSpace;
 
 pub(super) const EPOCH: RingEpoch = RingEpoch(5);
 
@@ -77,8 +78,26 @@ impl Fixture {
         Self::over(self.engine.clone(), self.clock.clone(), options).await
     }
 
+    /// On a disk that is as full as `free_space` says.
+    pub(super) async fn on_disk(free_space: FreeSpace) -> Self {
+        let (engine, clock) = (Arc::default(), Arc::new(TestClock(AtomicU64::new(NOW_MS))));
+        let store = Store::over(Arc::clone(&engine) as _)
+            .unwrap()
+            .with_free_space(free_space);
+        Self::start(engine, store, clock, ReplicaOptions::default()).await
+    }
+
     async fn over(engine: Arc<TestEngine>, clock: Arc<TestClock>, options: ReplicaOptions) -> Self {
         let store = Store::over(engine.clone()).unwrap();
+        Self::start(engine, store, clock, options).await
+    }
+
+    async fn start(
+        engine: Arc<TestEngine>,
+        store: Store,
+        clock: Arc<TestClock>,
+        options: ReplicaOptions,
+    ) -> Self {
         let mut registry = Registry::default();
         let as_clock: Arc<dyn Clock> = clock.clone();
         let randomness = Arc::new(SystemRandomness);
@@ -191,11 +210,11 @@ pub(super) fn write(address: &KeyAddress, value: &'static str) -> Write {
     }
 }
 
-pub(super) fn request(sequence: u64) -> Option<RequestId> {
-    Some(RequestId {
+pub(super) fn request(sequence: u64) -> RequestId {
+    RequestId {
         client: 7,
         sequence,
-    })
+    }
 }
 
 pub(super) fn merge(address: &KeyAddress, state: &annulus_causality::KeyState) -> Merge {

@@ -55,7 +55,7 @@ async fn a_retry_gets_its_first_answer_and_makes_no_sibling() {
     let fixture = Fixture::new().await;
     let key = fixture.kv("k");
     let send = |number| Write {
-        request_id: request(number),
+        request_id: Some(request(number)),
         ..write(&key, "v")
     };
     let first = fixture.replica.mint(send(1)).await.unwrap();
@@ -242,4 +242,15 @@ async fn what_is_sent_to_other_owners_is_the_resulting_state() {
         .next()
         .and_then(|sibling| sibling.value(NOW_MS).cloned());
     assert_eq!(value, Some(Bytes::from_static(b"v")));
+}
+
+#[tokio::test]
+async fn keys_that_left_memory_are_read_from_the_disk() {
+    let fixture = Fixture::new().await;
+    let key = fixture.kv("k");
+    fixture.put(&key, "a").await;
+    fixture.engine.make_cold();
+    fixture.put(&key, "b").await;
+    assert_eq!(fixture.values(&key).await, ["a", "b"]);
+    assert_eq!(fixture.replica.read(&fixture.kv("other")).await, Ok(None));
 }
