@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
+use annulus_node::Node;
 use annulus_node::args::Args;
 use annulus_node::config::Config;
 use annulus_node::shutdown::{StopSignals, raise_open_files};
 use annulus_node::telemetry::start_logging;
-use annulus_node::Node;
 use anyhow::Context as _;
 use clap::Parser;
 
@@ -15,7 +15,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match args.into_config().map_err(anyhow::Error::from).and_then(run) {
+    match args
+        .into_config()
+        .map_err(anyhow::Error::from)
+        .and_then(run)
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The log may not be there yet, or be set to silence.
@@ -28,7 +32,12 @@ fn main() -> ExitCode {
 fn run(config: Config) -> anyhow::Result<()> {
     start_logging(&config.log)?;
     let open_files = raise_open_files().context("raise the limit on open files")?;
-    tracing::info!(name = config.name, open_files, version = env!("CARGO_PKG_VERSION"), "starting");
+    tracing::info!(
+        name = config.name,
+        open_files,
+        version = env!("CARGO_PKG_VERSION"),
+        "starting"
+    );
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
     let ended = runtime.block_on(serve(config));
     // Threads that are stuck on a failed disk must not keep the process from ending.

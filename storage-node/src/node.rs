@@ -121,7 +121,11 @@ impl Node {
             placement: data.placement.clone(),
             keyspaces: keyspaces.clone(),
             replica: data.replica.clone(),
-            peers: Peers::new(Arc::new(transport.clone()), data.placement.clone(), clock.clone()),
+            peers: Peers::new(
+                Arc::new(transport.clone()),
+                data.placement.clone(),
+                clock.clone(),
+            ),
             clock: clock.clone(),
             randomness,
             tasks: background.coordinator.clone(),
@@ -144,7 +148,14 @@ impl Node {
         let replica = core.data.replica.clone();
         let edges = Edges::serve(listeners, core, &config, &phase);
         tracing::info!(%node_id, addresses = ?edges.addresses(), "listening");
-        Ok(Self { node_id, drain_timeout: config.drain_timeout, phase, replica, edges, background })
+        Ok(Self {
+            node_id,
+            drain_timeout: config.drain_timeout,
+            phase,
+            replica,
+            edges,
+            background,
+        })
     }
 
     /// The node's identity: that of its data directory.
@@ -166,7 +177,11 @@ impl Node {
     /// Stops in order; takes as long as `drain_timeout` and the last write to disk at most.
     pub async fn drain(self) -> Result<(), UncleanEnd> {
         self.phase.set(Phase::Draining);
-        let Background { coordinator, links, stop } = &self.background;
+        let Background {
+            coordinator,
+            links,
+            stop,
+        } = &self.background;
         let finished = async {
             self.edges.finish_clients().await;
             coordinator.close();
@@ -181,7 +196,11 @@ impl Node {
         if timeout(LINKS_TIMEOUT, links.wait()).await.is_err() {
             tracing::warn!("peers' streams are cut off");
         }
-        let ended = self.replica.stop().await.map_err(|error| UncleanEnd(error.to_string()));
+        let ended = self
+            .replica
+            .stop()
+            .await
+            .map_err(|error| UncleanEnd(error.to_string()));
         self.edges.finish_admin().await;
         tracing::info!(clean = ended.is_ok(), "stopped");
         ended

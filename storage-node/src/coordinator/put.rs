@@ -14,12 +14,10 @@ use std::sync::Arc;
 use annulus_causality::RequestId;
 use annulus_proto::model::{ErrorCode, Outcome, RequestError};
 use annulus_ring::{NodeIndex, Placement};
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::request::{Delete, Deleted, Put, Written};
 use super::{Coordinator, MAX_ROUNDS, RoundError, placement_keeps_changing, quorum_of};
-use crate::keyspace::Keyspace;
 use crate::peer::{ForwardedAnswer, ForwardedWrite, PeerFailure};
 use crate::replica::KeyAddress;
 
@@ -52,7 +50,6 @@ impl Coordinator {
     /// Writes a key.
     pub(crate) async fn put(&self, put: Put) -> Result<Written, RequestError> {
         let keyspace = self.0.keyspaces.get(&put.keyspace)?.clone();
-        check_size(&keyspace, &put.value)?;
         let placement = self.0.placement.require()?;
         let write = ForwardedWrite {
             write_quorum: quorum_of("w", put.write.unwrap_or(keyspace.write), &placement)?,
@@ -249,13 +246,4 @@ fn helps_elsewhere(error: &RequestError) -> bool {
                 | ErrorCode::Behind
                 | ErrorCode::Internal
         )
-}
-
-fn check_size(keyspace: &Keyspace, value: &Bytes) -> Result<(), RequestError> {
-    let (size, limit) = (value.len(), keyspace.max_value_bytes);
-    if size > limit {
-        let message = format!("value: has {size} bytes; at most {limit} are allowed");
-        return Err(RequestError::rejected(ErrorCode::TooLarge, message));
-    }
-    Ok(())
 }

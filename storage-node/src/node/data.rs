@@ -43,7 +43,11 @@ pub(super) async fn open(
     let replica = replica.map_err(data_error)?;
     let placement = PlacementStore::open(dir.node_id(), Some(dir.clone()), replica.clone()).await;
     let placement = placement.map_err(data_error)?;
-    Ok(Data { dir, replica, placement })
+    Ok(Data {
+        dir,
+        replica,
+        placement,
+    })
 }
 
 fn data_error(error: impl ToString) -> StartError {

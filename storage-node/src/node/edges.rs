@@ -43,7 +43,11 @@ impl Listeners {
         let grpc = bind("grpc", listen.grpc, Protocol::Grpc).await?;
         let http = bind("http", listen.http, Protocol::Http).await?;
         let admin = bind("admin", listen.admin, Protocol::Http).await?;
-        let failed = |source| StartError::Listen { listener: "peer", address: listen.peer, source };
+        let failed = |source| StartError::Listen {
+            listener: "peer",
+            address: listen.peer,
+            source,
+        };
         let peer = TcpListener::bind(listen.peer).await.map_err(failed)?;
         let addresses = Addresses {
             grpc: grpc.1,
@@ -51,7 +55,13 @@ impl Listeners {
             admin: admin.1,
             peer: peer.local_addr().map_err(failed)?,
         };
-        Ok(Self { grpc: grpc.0, http: http.0, admin: admin.0, peer, addresses })
+        Ok(Self {
+            grpc: grpc.0,
+            http: http.0,
+            admin: admin.0,
+            peer,
+            addresses,
+        })
     }
 }
 
@@ -60,8 +70,14 @@ async fn bind(
     address: SocketAddr,
     protocol: Protocol,
 ) -> Result<(Listener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { listener: name, address, source };
-    let listener = Listener::bind(name, address, protocol).await.map_err(failed)?;
+    let failed = |source| StartError::Listen {
+        listener: name,
+        address,
+        source,
+    };
+    let listener = Listener::bind(name, address, protocol)
+        .await
+        .map_err(failed)?;
     let address = listener.address().map_err(failed)?;
     Ok((listener, address))
 }
@@ -113,18 +129,34 @@ impl Edges {
         let admin = admin::router(status, core.metrics.clone());
         let admin = tokio::spawn(serve(listeners.admin, admin, &admin_stop));
         let coordinator = core.coordinator.clone();
-        let max_value_bytes = core.keyspaces.iter().map(|keyspace| keyspace.max_value_bytes).max();
+        let max_value_bytes = core
+            .keyspaces
+            .iter()
+            .map(|keyspace| keyspace.max_value_bytes)
+            .max();
         let edge = client_edge(core, limits, phase, requests.clone());
-        let with_headers =
-            |router| headers::add(router, &config.name, coordinator.clone());
+        let with_headers = |router| headers::add(router, &config.name, coordinator.clone());
         let http = with_headers(http::router(edge.clone()));
         clients.spawn(serve(listeners.http, http, &clients_stop));
         let drain = clients_stop.drain.clone();
-        let grpc = grpc::router(edge, coordinator.clone(), health, max_value_bytes.unwrap_or(0), drain);
+        let grpc = grpc::router(
+            edge,
+            coordinator.clone(),
+            health,
+            max_value_bytes.unwrap_or(0),
+            drain,
+        );
         clients.spawn(serve(listeners.grpc, with_headers(grpc), &clients_stop));
         clients.close();
         let addresses = listeners.addresses;
-        Self { addresses, clients, clients_stop, requests, admin, admin_stop }
+        Self {
+            addresses,
+            clients,
+            clients_stop,
+            requests,
+            admin,
+            admin_stop,
+        }
     }
 
     pub(super) fn addresses(&self) -> Addresses {
@@ -147,7 +179,10 @@ impl Edges {
     /// The admin port ends last.
     pub(super) async fn finish_admin(self) {
         self.admin_stop.drain.cancel();
-        if tokio::time::timeout(ADMIN_TIMEOUT, self.admin).await.is_err() {
+        if tokio::time::timeout(ADMIN_TIMEOUT, self.admin)
+            .await
+            .is_err()
+        {
             self.admin_stop.abort.cancel();
         }
     }
@@ -217,7 +252,11 @@ fn health(
         ring: core.metrics.ring.clone(),
     };
     let stop = core.background.stop.clone();
-    (service, async move { stop.run_until_cancelled(follower.follow()).await.unwrap_or(()) })
+    (service, async move {
+        stop.run_until_cancelled(follower.follow())
+            .await
+            .unwrap_or(())
+    })
 }
 
 struct Follower {

@@ -86,16 +86,22 @@ impl ClientEdge {
 
     /// Lets a request in, or answers that there are too many.
     pub(crate) fn admit(&self) -> Result<Admitted, RequestError> {
-        let permit = Arc::clone(&self.0.admission).try_acquire_owned().map_err(|_| {
-            self.0.metrics.refuse();
-            let message = format!(
-                "{} requests are being worked on; try again later",
-                self.0.limits.max_concurrent_requests
-            );
-            RequestError::overloaded(message, self.0.limits.overload_retry_after)
-        })?;
+        let permit = Arc::clone(&self.0.admission)
+            .try_acquire_owned()
+            .map_err(|_| {
+                self.0.metrics.refuse();
+                let message = format!(
+                    "{} requests are being worked on; try again later",
+                    self.0.limits.max_concurrent_requests
+                );
+                RequestError::overloaded(message, self.0.limits.overload_retry_after)
+            })?;
         let counted = self.0.metrics.enter();
-        Ok(Admitted { _permit: permit, _counted: counted, arrived: self.0.clock.now() })
+        Ok(Admitted {
+            _permit: permit,
+            _counted: counted,
+            arrived: self.0.clock.now(),
+        })
     }
 
     /// Until when an admitted request may take.
@@ -166,7 +172,9 @@ impl ClientEdge {
             if let (Ok(written), ConflictPolicy::Siblings) = (&mut written, keyspace.conflict) {
                 written.version = 0;
             }
-            let outcome = written.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
+            let outcome = written
+                .as_ref()
+                .map_or_else(|error| error.code.as_str(), |_| "ok");
             edge.observe(&admitted, Operation::Put, &keyspace, level, outcome);
             written
         })
@@ -203,7 +211,10 @@ impl ClientEdge {
     ) -> Result<T, RequestError> {
         self.0.requests.spawn(write).await.unwrap_or_else(|error| {
             tracing::error!(%error, "a request's task failed");
-            Err(RequestError::unknown(ErrorCode::Internal, "the request's task failed"))
+            Err(RequestError::unknown(
+                ErrorCode::Internal,
+                "the request's task failed",
+            ))
         })
     }
 
@@ -230,7 +241,9 @@ impl ClientEdge {
         outcome: &'static str,
     ) {
         let took = self.0.clock.now() - admitted.arrived;
-        self.0.metrics.observe(operation, &keyspace.name, level, outcome, took);
+        self.0
+            .metrics
+            .observe(operation, &keyspace.name, level, outcome, took);
     }
 }
 
@@ -240,7 +253,10 @@ pub(crate) fn check_value(keyspace: &Keyspace, bytes: usize) -> Result<(), Field
     if bytes <= limit {
         return Ok(());
     }
-    let reason = format!("has {bytes} bytes; keyspace {} allows {limit}", keyspace.name);
+    let reason = format!(
+        "has {bytes} bytes; keyspace {} allows {limit}",
+        keyspace.name
+    );
     Err(FieldRefused::too_large("value", reason))
 }
 
@@ -257,9 +273,16 @@ fn show(keyspace: &Keyspace, found: &Found) -> Shown {
     };
     let siblings = shown.into_iter().filter_map(|sibling| {
         let value = sibling.value(*now_ms)?.clone();
-        Some(ShownSibling { value, clock: sibling.dot.into() })
+        Some(ShownSibling {
+            value,
+            clock: sibling.dot.into(),
+        })
     });
-    Shown { siblings: siblings.collect(), clock: state.context(), version }
+    Shown {
+        siblings: siblings.collect(),
+        clock: state.context(),
+        version,
+    }
 }
 
 /// A read that shows nothing, as an error: with the context of a deleted key.

@@ -46,7 +46,10 @@ impl Contexts {
         let context = self.issue(keyspace, key, clock);
         let (clock, tag) = context.to_parts();
         JsonContext {
-            vector_clock: clock.iter().map(|(actor, n)| (actor.to_string(), n)).collect(),
+            vector_clock: clock
+                .iter()
+                .map(|(actor, n)| (actor.to_string(), n))
+                .collect(),
             tag: (!clock.is_empty()).then(|| hex(&tag)),
         }
     }
@@ -78,7 +81,10 @@ impl Contexts {
         }
         let tag = match json.tag {
             Some(text) => Some(unhex(&text).ok_or_else(|| {
-                refused(field, &format!("tag is not {} hexadecimal digits", 2 * TAG_BYTES))
+                refused(
+                    field,
+                    &format!("tag is not {} hexadecimal digits", 2 * TAG_BYTES),
+                )
             })?),
             None => None,
         };
@@ -111,7 +117,9 @@ fn refused(field: &'static str, reason: &impl ToString) -> RequestError {
 fn hex(tag: &[u8; TAG_BYTES]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = tag.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+    digits
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
 }
 
 fn unhex(text: &str) -> Option<[u8; TAG_BYTES]> {
@@ -153,16 +161,24 @@ mod tests {
         assert_eq!(back, Ok(clock.clone()));
         let text = serde_json::to_string(&contexts.readable(&keyspace, &key, clock.clone()));
         let text = text.unwrap();
-        assert!(text.starts_with(r#"{"vector_clock":{"0000000000000007.2":3},"tag":""#), "{text}");
+        assert!(
+            text.starts_with(r#"{"vector_clock":{"0000000000000007.2":3},"tag":""#),
+            "{text}"
+        );
         let json = serde_json::from_str(&text).unwrap();
-        assert_eq!(contexts.verify_readable(&keyspace, &key, "context", json), Ok(clock));
+        assert_eq!(
+            contexts.verify_readable(&keyspace, &key, "context", json),
+            Ok(clock)
+        );
     }
 
     #[test]
     fn an_empty_clock_needs_no_tag() {
         let (contexts, keyspace, key, _) = setting();
         let json = serde_json::from_str(r#"{"vector_clock": {}}"#).unwrap();
-        let clock = contexts.verify_readable(&keyspace, &key, "context", json).unwrap();
+        let clock = contexts
+            .verify_readable(&keyspace, &key, "context", json)
+            .unwrap();
         assert!(clock.is_empty());
     }
 
@@ -171,7 +187,9 @@ mod tests {
         let (contexts, keyspace, key, clock) = setting();
         let other = Key::new("other").unwrap();
         let opaque = contexts.opaque(&keyspace, &other, clock);
-        let error = contexts.verify_opaque(&keyspace, &key, "context", &opaque).unwrap_err();
+        let error = contexts
+            .verify_opaque(&keyspace, &key, "context", &opaque)
+            .unwrap_err();
         assert_eq!(error.code, ErrorCode::InvalidArgument);
         assert!(error.message.starts_with("context: "), "{error}");
         for forged in [
@@ -181,7 +199,9 @@ mod tests {
             r#"{"vector_clock": {"node-1": 3}, "tag": "00000000000000000000000000000000"}"#,
         ] {
             let json = serde_json::from_str(forged).unwrap();
-            let error = contexts.verify_readable(&keyspace, &key, "context", json).unwrap_err();
+            let error = contexts
+                .verify_readable(&keyspace, &key, "context", json)
+                .unwrap_err();
             assert_eq!(error.code, ErrorCode::InvalidArgument, "{forged}");
         }
     }

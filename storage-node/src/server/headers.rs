@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::Router;
 use http::HeaderName;
 use http::header::HeaderValue;
 
@@ -28,7 +28,10 @@ pub(crate) fn add(router: Router, name: &str, coordinator: Coordinator) -> Route
 
 async fn mark(State(source): State<Arc<Source>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let epoch = source.coordinator.placement().map_or(0, |placement| placement.epoch().0);
+    let epoch = source
+        .coordinator
+        .placement()
+        .map_or(0, |placement| placement.epoch().0);
     let headers = response.headers_mut();
     headers.insert(COORDINATOR, source.name.clone());
     headers.insert(EPOCH, HeaderValue::from(epoch));

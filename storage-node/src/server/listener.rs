@@ -65,7 +65,11 @@ impl Listener {
         address: SocketAddr,
         protocol: Protocol,
     ) -> std::io::Result<Self> {
-        Ok(Self { name, socket: TcpListener::bind(address).await?, protocol })
+        Ok(Self {
+            name,
+            socket: TcpListener::bind(address).await?,
+            protocol,
+        })
     }
 
     /// Where it listens.
@@ -86,6 +90,7 @@ impl Listener {
             http: http_builder(self.protocol, &limits),
             service: TowerToHyperService::new(router),
             silence: limits.header_read_timeout,
+            drain: stop.drain.clone(),
             abort: stop.abort,
             metrics,
         };
@@ -94,7 +99,8 @@ impl Listener {
         while let Some(stream) = self.accept(&stop.drain).await {
             match Arc::clone(&permits).try_acquire_owned() {
                 Ok(permit) => {
-                    let connection = Arc::clone(&server).connection(stream, graceful.watcher(), permit);
+                    let connection =
+                        Arc::clone(&server).connection(stream, graceful.watcher(), permit);
                     connections.spawn(connection);
                 }
                 Err(_) => {
@@ -132,6 +138,7 @@ struct Server {
     http: auto::Builder<TokioExecutor>,
     service: TowerToHyperService<Router>,
     silence: Duration,
+    drain: CancellationToken,
     abort: CancellationToken,
     metrics: RequestMetrics,
 }
@@ -154,20 +161,33 @@ impl Server {
     async fn serve(&self, stream: TcpStream, watcher: Watcher) {
         // Small answers must not wait for a full segment; where that can't be had, they are slower.
         let _ = stream.set_nodelay(true);
-        // Before its first byte no protocol's own timeout runs.
-        if !matches!(timeout(self.silence, stream.peek(&mut [0])).await, Ok(Ok(1..))) {
+        if !self.speaks(&stream).await {
             return;
         }
-        let connection = self.http.serve_connection(TokioIo::new(stream), self.service.clone());
+        let connection = self
+            .http
+            .serve_connection(TokioIo::new(stream), self.service.clone());
         if let Err(error) = watcher.watch(connection.into_owned()).await {
             tracing::debug!(%error, "connection ended early");
+        }
+    }
+
+    /// Waits for the first byte: before it no protocol's own timeout runs, nor its draining.
+    async fn speaks(&self, stream: &TcpStream) -> bool {
+        let mut first = [0];
+        tokio::select! {
+            () = self.drain.cancelled() => false,
+            peeked = timeout(self.silence, stream.peek(&mut first)) => matches!(peeked, Ok(Ok(1..))),
         }
     }
 }
 
 fn http_builder(protocol: Protocol, limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_read_timeout);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_read_timeout);
     builder
         .http2()
         .timer(TokioTimer::new())

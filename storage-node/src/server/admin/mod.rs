@@ -28,6 +28,8 @@ pub(crate) fn router(status: StatusSource, metrics: Metrics) -> Router {
         .register_encoded_file_descriptor_set(annulus_proto::DESCRIPTORS)
         .build_v1()
         .expect("the descriptors were built with the program");
-    let grpc = Routes::new(service).add_service(reflection).into_axum_router();
+    let grpc = Routes::new(service)
+        .add_service(reflection)
+        .into_axum_router();
     grpc.merge(probes::router(status, metrics))
 }

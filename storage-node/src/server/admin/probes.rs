@@ -41,7 +41,11 @@ async fn scrape(State(probed): State<Probed>) -> Response {
 async fn ready(State(probed): State<Probed>) -> Response {
     match probed.status.phase() {
         Phase::Serving => "ok\n".into_response(),
-        phase => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", phase.as_str())).into_response(),
+        phase => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{}\n", phase.as_str()),
+        )
+            .into_response(),
     }
 }
 

@@ -42,7 +42,9 @@ impl Admin for AdminService {
             let reason = "this node was not told its placement yet";
             write_status(&RequestError::rejected(ErrorCode::NotFound, reason))
         })?;
-        Ok(Response::new(pb::GetPlacementResponse { placement: Some((&*held).into()) }))
+        Ok(Response::new(pb::GetPlacementResponse {
+            placement: Some((&*held).into()),
+        }))
     }
 
     async fn install_placement(
@@ -56,21 +58,31 @@ impl Admin for AdminService {
         // Its own task: a caller that goes away must not leave a placement half installed.
         let store = self.status.placement().clone();
         let installed = tokio::spawn(async move { store.install(offered).await }).await;
-        let installed = installed.map_err(|_| Status::internal("installing the placement failed"))?;
+        let installed =
+            installed.map_err(|_| Status::internal("installing the placement failed"))?;
         let installed = installed.map_err(|error| write_install_error(&error))?;
-        Ok(Response::new(pb::InstallPlacementResponse { epoch: installed.epoch.0 }))
+        Ok(Response::new(pb::InstallPlacementResponse {
+            epoch: installed.epoch.0,
+        }))
     }
 
     async fn list_vnodes(
         &self,
         _: Request<pb::ListVnodesRequest>,
     ) -> Result<Response<pb::ListVnodesResponse>, Status> {
-        let vnodes = self.status.replica().vnodes().into_iter().map(|vnode| pb::Vnode {
-            partition: vnode.partition.0.into(),
-            vnode_id: vnode.vnode_id.0,
-            min_valid_epoch: vnode.min_valid_epoch,
-        });
-        Ok(Response::new(pb::ListVnodesResponse { vnodes: vnodes.collect() }))
+        let vnodes = self
+            .status
+            .replica()
+            .vnodes()
+            .into_iter()
+            .map(|vnode| pb::Vnode {
+                partition: vnode.partition.0.into(),
+                vnode_id: vnode.vnode_id.0,
+                min_valid_epoch: vnode.min_valid_epoch,
+            });
+        Ok(Response::new(pb::ListVnodesResponse {
+            vnodes: vnodes.collect(),
+        }))
     }
 
     type ListDigestsStream = BoxStream<'static, Result<pb::ListDigestsResponse, Status>>;
@@ -94,7 +106,9 @@ fn pages(
     stream::try_unfold(Some(None::<Bytes>), move |position| {
         let replica = replica.clone();
         async move {
-            let Some(after) = position else { return Ok(None) };
+            let Some(after) = position else {
+                return Ok(None);
+            };
             let page = replica.digests(partition, after).await;
             let page = page.map_err(|error| write_status(&error.into()))?;
             let next = page.next.clone().map(Some);
@@ -110,7 +124,9 @@ fn write_page(page: DigestPage) -> pb::ListDigestsResponse {
         key: entry.key.to_bytes(),
         digest: entry.digest,
     });
-    pb::ListDigestsResponse { digests: digests.collect() }
+    pb::ListDigestsResponse {
+        digests: digests.collect(),
+    }
 }
 
 fn invalid(field: &'static str, reason: &str) -> Status {

@@ -79,19 +79,33 @@ impl StatusSource {
     }
 
     pub(super) fn gather(&self) -> GetStatusResponse {
-        let Sources { node_id, name, replica, .. } = &*self.0;
+        let Sources {
+            node_id,
+            name,
+            replica,
+            ..
+        } = &*self.0;
         let placement = self.0.placement.current();
-        let disk = disk_space(&self.0.data_dir).unwrap_or(DiskSpace { free_bytes: 0, total_bytes: 0 });
+        let disk = disk_space(&self.0.data_dir).unwrap_or(DiskSpace {
+            free_bytes: 0,
+            total_bytes: 0,
+        });
         let uptime = self.0.clock.now() - self.0.started;
         let estimates = replica.estimates();
         let peers = self.0.transport.peers().into_iter();
         GetStatusResponse {
             node_id: node_id.to_string(),
             name: name.clone(),
-            cluster_id: placement.as_ref().map_or_else(String::new, |p| p.cluster_id().to_string()),
+            cluster_id: placement
+                .as_ref()
+                .map_or_else(String::new, |p| p.cluster_id().to_string()),
             phase: self.phase().to_wire().into(),
-            epoch: placement.as_ref().map_or(0, |placement| placement.epoch().0),
-            fingerprint: placement.as_ref().map_or(0, |placement| placement.fingerprint()),
+            epoch: placement
+                .as_ref()
+                .map_or(0, |placement| placement.epoch().0),
+            fingerprint: placement
+                .as_ref()
+                .map_or(0, |placement| placement.fingerprint()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             vnodes: u32::try_from(replica.vnodes().len()).unwrap_or(u32::MAX),
             data_bytes: estimates.bytes,
@@ -100,7 +114,10 @@ impl StatusSource {
             generation: replica.generation(),
             uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
             peers: peers
-                .map(|(id, connected)| PeerStatus { node_id: id.to_string(), connected })
+                .map(|(id, connected)| PeerStatus {
+                    node_id: id.to_string(),
+                    connected,
+                })
                 .collect(),
             keys: estimates.keys,
         }
@@ -125,7 +142,10 @@ impl StatusSource {
             disk_free_bytes: status.disk_free_bytes,
             disk_total_bytes: status.disk_total_bytes,
             peers: peers
-                .map(|peer| JsonPeer { node_id: peer.node_id, connected: peer.connected })
+                .map(|peer| JsonPeer {
+                    node_id: peer.node_id,
+                    connected: peer.connected,
+                })
                 .collect(),
         }
     }

@@ -53,7 +53,10 @@ async fn answer(edge: ClientEdge, message: pb::BatchRequest) -> pb::BatchRespons
         None => Err(FieldRefused::invalid("request", "is missing or of a newer kind").into()),
     };
     let response = response.unwrap_or_else(|error| Response::Error(write_error(error)));
-    pb::BatchResponse { id: message.id, response: Some(response) }
+    pb::BatchResponse {
+        id: message.id,
+        response: Some(response),
+    }
 }
 
 fn write_error(error: RequestError) -> pb::Error {

@@ -35,7 +35,11 @@ pub(super) fn get(
         min_context: Some(demanded).filter(|clock| !clock.is_empty()),
         deadline,
     };
-    Ok(Decoded { keyspace, key, request })
+    Ok(Decoded {
+        keyspace,
+        key,
+        request,
+    })
 }
 
 pub(super) fn put(
@@ -56,7 +60,11 @@ pub(super) fn put(
         request_id: request_id(message.request_id)?,
         deadline,
     };
-    Ok(Decoded { keyspace, key, request })
+    Ok(Decoded {
+        keyspace,
+        key,
+        request,
+    })
 }
 
 pub(super) fn delete(
@@ -76,7 +84,11 @@ pub(super) fn delete(
         request_id: request_id(message.request_id)?,
         deadline,
     };
-    Ok(Decoded { keyspace, key, request })
+    Ok(Decoded {
+        keyspace,
+        key,
+        request,
+    })
 }
 
 fn context(
@@ -91,9 +103,10 @@ fn context(
 
 fn request_id(message: Option<pb::RequestId>) -> Result<Option<RequestId>, FieldRefused> {
     match message {
-        Some(pb::RequestId { client: 0, .. }) => {
-            Err(FieldRefused::invalid("request_id", "client must be a random number, not 0"))
-        }
+        Some(pb::RequestId { client: 0, .. }) => Err(FieldRefused::invalid(
+            "request_id",
+            "client must be a random number, not 0",
+        )),
         Some(pb::RequestId { client, sequence }) => Ok(Some(RequestId { client, sequence })),
         None => Ok(None),
     }

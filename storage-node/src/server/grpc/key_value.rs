@@ -10,9 +10,9 @@ use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::batch;
 use super::decode::{self, Decoded};
 use super::timeout::timeout;
-use super::batch;
 use crate::server::client_edge::{ClientEdge, not_found};
 
 /// Reads and writes by key. Cheap to clone.
@@ -30,16 +30,26 @@ impl KeyValueService {
 
 #[tonic::async_trait]
 impl KeyValue for KeyValueService {
-    async fn get(&self, call: Request<pb::GetRequest>) -> Result<Response<pb::GetResponse>, Status> {
+    async fn get(
+        &self,
+        call: Request<pb::GetRequest>,
+    ) -> Result<Response<pb::GetResponse>, Status> {
         let timeout = timeout(call.metadata()).map_err(refused)?;
         let answer = get(&self.edge, call.into_inner(), timeout).await;
-        answer.map(Response::new).map_err(|error| write_status(&error))
+        answer
+            .map(Response::new)
+            .map_err(|error| write_status(&error))
     }
 
-    async fn put(&self, call: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+    async fn put(
+        &self,
+        call: Request<pb::PutRequest>,
+    ) -> Result<Response<pb::PutResponse>, Status> {
         let timeout = timeout(call.metadata()).map_err(refused)?;
         let answer = put(&self.edge, call.into_inner(), timeout).await;
-        answer.map(Response::new).map_err(|error| write_status(&error))
+        answer
+            .map(Response::new)
+            .map_err(|error| write_status(&error))
     }
 
     async fn delete(
@@ -48,7 +58,9 @@ impl KeyValue for KeyValueService {
     ) -> Result<Response<pb::DeleteResponse>, Status> {
         let timeout = timeout(call.metadata()).map_err(refused)?;
         let answer = delete(&self.edge, call.into_inner(), timeout).await;
-        answer.map(Response::new).map_err(|error| write_status(&error))
+        answer
+            .map(Response::new)
+            .map_err(|error| write_status(&error))
     }
 
     type BatchStream = BoxStream<'static, Result<pb::BatchResponse, Status>>;
@@ -74,7 +86,11 @@ pub(super) async fn get(
 ) -> Result<pb::GetResponse, RequestError> {
     let admitted = edge.admit()?;
     let deadline = edge.deadline(&admitted, timeout);
-    let Decoded { keyspace, key, request } = decode::get(edge, message, deadline)?;
+    let Decoded {
+        keyspace,
+        key,
+        request,
+    } = decode::get(edge, message, deadline)?;
     let shown = edge.get(admitted, keyspace.clone(), request).await?;
     let seal = |clock| edge.contexts().opaque(&keyspace, &key, clock);
     if shown.siblings.is_empty() {
@@ -85,7 +101,11 @@ pub(super) async fn get(
         context: seal(sibling.clock),
     });
     let values = values.collect();
-    Ok(pb::GetResponse { values, context: seal(shown.clock), version: shown.version })
+    Ok(pb::GetResponse {
+        values,
+        context: seal(shown.clock),
+        version: shown.version,
+    })
 }
 
 pub(super) async fn put(
@@ -95,10 +115,17 @@ pub(super) async fn put(
 ) -> Result<pb::PutResponse, RequestError> {
     let admitted = edge.admit()?;
     let deadline = edge.deadline(&admitted, timeout);
-    let Decoded { keyspace, key, request } = decode::put(edge, message, deadline)?;
+    let Decoded {
+        keyspace,
+        key,
+        request,
+    } = decode::put(edge, message, deadline)?;
     let written = edge.put(admitted, keyspace.clone(), request).await?;
     let context = edge.contexts().opaque(&keyspace, &key, written.clock);
-    Ok(pb::PutResponse { context, version: written.version })
+    Ok(pb::PutResponse {
+        context,
+        version: written.version,
+    })
 }
 
 pub(super) async fn delete(
@@ -108,8 +135,15 @@ pub(super) async fn delete(
 ) -> Result<pb::DeleteResponse, RequestError> {
     let admitted = edge.admit()?;
     let deadline = edge.deadline(&admitted, timeout);
-    let Decoded { keyspace, key, request } = decode::delete(edge, message, deadline)?;
+    let Decoded {
+        keyspace,
+        key,
+        request,
+    } = decode::delete(edge, message, deadline)?;
     let deleted = edge.delete(admitted, keyspace.clone(), request).await?;
     let context = edge.contexts().opaque(&keyspace, &key, deleted.clock);
-    Ok(pb::DeleteResponse { deleted: deleted.existed, context })
+    Ok(pb::DeleteResponse {
+        deleted: deleted.existed,
+        context,
+    })
 }

@@ -69,5 +69,8 @@ fn reflection() -> (
             .register_encoded_file_descriptor_set(annulus_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    (builder().build_v1().expect(VALID), builder().build_v1alpha().expect(VALID))
+    (
+        builder().build_v1().expect(VALID),
+        builder().build_v1alpha().expect(VALID),
+    )
 }

@@ -8,11 +8,16 @@ use tonic::metadata::MetadataMap;
 /// How long the caller waits; `None` where it doesn't say. Up to eight digits and a unit
 /// (gRPC over HTTP/2, "Timeout").
 pub(super) fn timeout(metadata: &MetadataMap) -> Result<Option<Duration>, FieldRefused> {
-    let Some(value) = metadata.get("grpc-timeout") else { return Ok(None) };
+    let Some(value) = metadata.get("grpc-timeout") else {
+        return Ok(None);
+    };
     let parsed = value.to_str().ok().and_then(parse);
     match parsed {
         Some(timeout) => Ok(Some(timeout)),
-        None => Err(FieldRefused::invalid("grpc-timeout", "must be up to 8 digits and one of HMSmun")),
+        None => Err(FieldRefused::invalid(
+            "grpc-timeout",
+            "must be up to 8 digits and one of HMSmun",
+        )),
     }
 }
 

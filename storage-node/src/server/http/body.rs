@@ -25,9 +25,14 @@ pub(super) async fn read(
     limit: usize,
     deadline: Instant,
 ) -> Result<Bytes, RequestError> {
-    timeout_at(deadline, collect(body, limit)).await.unwrap_or_else(|_| {
-        Err(RequestError::rejected(ErrorCode::Timeout, "body: did not arrive in time"))
-    })
+    timeout_at(deadline, collect(body, limit))
+        .await
+        .unwrap_or_else(|_| {
+            Err(RequestError::rejected(
+                ErrorCode::Timeout,
+                "body: did not arrive in time",
+            ))
+        })
 }
 
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, RequestError> {
@@ -38,7 +43,9 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, RequestError> {
             let reason = format!("body: broke off: {error}");
             RequestError::rejected(ErrorCode::InvalidArgument, reason)
         })?;
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         arrived = arrived.saturating_add(data.len());
         if arrived <= limit {
             collected.extend_from_slice(&data);
@@ -55,8 +62,9 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, RequestError> {
 
 /// Reads JSON.
 pub(super) fn parse<'body, T: Deserialize<'body>>(bytes: &'body [u8]) -> Result<T, RequestError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| FieldRefused::invalid("body", format!("is not as expected: {error}")).into())
+    serde_json::from_slice(bytes).map_err(|error| {
+        FieldRefused::invalid("body", format!("is not as expected: {error}")).into()
+    })
 }
 
 /// Seconds to live as JSON: a whole number, `null` or nothing.
@@ -65,9 +73,7 @@ pub(super) fn parse<'body, T: Deserialize<'body>>(bytes: &'body [u8]) -> Result<
 pub(super) struct JsonTtl(Option<serde_json::Value>);
 
 impl JsonTtl {
-    pub(super) fn check(
-        self,
-    ) -> Result<Option<TimeToLive>, FieldRefused> {
+    pub(super) fn check(self) -> Result<Option<TimeToLive>, FieldRefused> {
         let Some(value) = self.0 else { return Ok(None) };
         let seconds = value.as_i64().ok_or_else(|| {
             FieldRefused::invalid("ttl", "must be a whole number of seconds, 1 to 315360000")

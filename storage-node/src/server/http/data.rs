@@ -44,8 +44,14 @@ pub(super) async fn get(mut call: Call) -> Result<Response, RequestError> {
     check_policy(&call.keyspace)?;
     let get = call.to_get()?;
     let shown = call.edge.get(call.admitted, call.keyspace, get).await?;
-    let sibling = shown.siblings.first().ok_or_else(|| not_found(Bytes::new()))?;
-    let body = FoundBody { value: as_json(&sibling.value), version: shown.version };
+    let sibling = shown
+        .siblings
+        .first()
+        .ok_or_else(|| not_found(Bytes::new()))?;
+    let body = FoundBody {
+        value: as_json(&sibling.value),
+        version: shown.version,
+    };
     Ok(Json(body).into_response())
 }
 
@@ -55,15 +61,23 @@ pub(super) async fn put(mut call: Call) -> Result<Response, RequestError> {
     let body: PutBody<'_> = body::parse(&bytes)?;
     check_value(&call.keyspace, length(body.value))?;
     let value = bytes.slice_ref(body.value.get().as_bytes());
-    let put = Put { ttl: body.ttl.check()?, ..call.to_put(value) };
+    let put = Put {
+        ttl: body.ttl.check()?,
+        ..call.to_put(value)
+    };
     let written = call.edge.put(call.admitted, call.keyspace, put).await?;
-    Ok(Json(WrittenBody { version: written.version }).into_response())
+    Ok(Json(WrittenBody {
+        version: written.version,
+    })
+    .into_response())
 }
 
 pub(super) async fn delete(call: Call) -> Result<Response, RequestError> {
     check_policy(&call.keyspace)?;
     let delete = call.to_delete();
-    call.edge.delete(call.admitted, call.keyspace, delete).await?;
+    call.edge
+        .delete(call.admitted, call.keyspace, delete)
+        .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -81,7 +95,11 @@ fn check_policy(keyspace: &Keyspace) -> Result<(), FieldRefused> {
 /// A text's quotes are JSON's, not the value's: a text of just the limit is allowed.
 fn length(value: &RawValue) -> usize {
     let text = value.get();
-    if text.starts_with('"') { text.len() - 2 } else { text.len() }
+    if text.starts_with('"') {
+        text.len() - 2
+    } else {
+        text.len()
+    }
 }
 
 fn as_json(value: &[u8]) -> Cow<'_, RawValue> {
@@ -101,7 +119,14 @@ mod tests {
 
     #[test]
     fn values_come_back_as_the_text_that_came() {
-        for json in ["null", "1.10", "\"a\\u0000\"", "[1, 2]", "{\"a\": {}}", "123456789012345678901"] {
+        for json in [
+            "null",
+            "1.10",
+            "\"a\\u0000\"",
+            "[1, 2]",
+            "{\"a\": {}}",
+            "123456789012345678901",
+        ] {
             assert_eq!(as_json(json.as_bytes()).get(), json);
         }
     }
@@ -117,10 +142,26 @@ mod tests {
     fn a_body_needs_a_value_of_any_kind() {
         let body: PutBody<'_> = body::parse(br#"{"value": null}"#).unwrap();
         assert_eq!(body.value.get(), "null");
-        for bad in ["", "{}", "[]", "{\"value\": }", "{\"value\": 1", "{\"ttl\": 1}"] {
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            "{\"value\": }",
+            "{\"value\": 1",
+            "{\"ttl\": 1}",
+        ] {
             assert!(body::parse::<PutBody<'_>>(bad.as_bytes()).is_err(), "{bad}");
         }
-        for ttl in ["-1", "0", "1.5", "\"60\"", "1e3", "315360001", "99999999999999999999", "[]"] {
+        for ttl in [
+            "-1",
+            "0",
+            "1.5",
+            "\"60\"",
+            "1e3",
+            "315360001",
+            "99999999999999999999",
+            "[]",
+        ] {
             let text = format!("{{\"value\": 1, \"ttl\": {ttl}}}");
             let body: PutBody<'_> = body::parse(text.as_bytes()).unwrap();
             assert_eq!(body.ttl.check().unwrap_err().field, "ttl", "{ttl}");

@@ -63,7 +63,9 @@ pub(super) fn with_status(error: &RequestError, mut response: Response) -> Respo
         .expect("the table of codes holds HTTP statuses");
     if let Some(after) = error.retry_after {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
     response
 }

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use super::Call;
 use super::body::{self, JsonTtl};
 use super::error::{ErrorBody, with_status};
-use super::Call;
 use crate::coordinator::{Delete, Put};
 use crate::server::client_edge::{check_value, not_found};
 use crate::server::contexts::JsonContext;
@@ -68,7 +68,13 @@ struct AbsentBody<'key> {
 
 pub(super) async fn get(mut call: Call) -> Result<Response, RequestError> {
     let get = call.to_get()?;
-    let Call { edge, admitted, keyspace, key, .. } = call;
+    let Call {
+        edge,
+        admitted,
+        keyspace,
+        key,
+        ..
+    } = call;
     let shown = edge.get(admitted, keyspace.clone(), get).await?;
     let seal = |clock| edge.contexts().readable(&keyspace, &key, clock);
     if shown.siblings.is_empty() {
@@ -80,7 +86,12 @@ pub(super) async fn get(mut call: Call) -> Result<Response, RequestError> {
         context: seal(sibling.clock),
     });
     let values = values.collect();
-    Ok(Json(FoundBody { key: text(&key), values, context: seal(shown.clock) }).into_response())
+    Ok(Json(FoundBody {
+        key: text(&key),
+        values,
+        context: seal(shown.clock),
+    })
+    .into_response())
 }
 
 pub(super) async fn put(mut call: Call) -> Result<Response, RequestError> {
@@ -91,27 +102,59 @@ pub(super) async fn put(mut call: Call) -> Result<Response, RequestError> {
         .map_err(|error| FieldRefused::invalid("value", format!("is not base64: {error}")))?;
     check_value(&call.keyspace, value.len())?;
     let context = call.verified(body.context)?.unwrap_or_default();
-    let put = Put { context, ttl: body.ttl.check()?, ..call.to_put(Bytes::from(value)) };
-    let Call { edge, admitted, keyspace, key, .. } = call;
+    let put = Put {
+        context,
+        ttl: body.ttl.check()?,
+        ..call.to_put(Bytes::from(value))
+    };
+    let Call {
+        edge,
+        admitted,
+        keyspace,
+        key,
+        ..
+    } = call;
     let written = edge.put(admitted, keyspace.clone(), put).await?;
     let context = edge.contexts().readable(&keyspace, &key, written.clock);
-    let body = Json(WrittenBody { key: text(&key), context });
+    let body = Json(WrittenBody {
+        key: text(&key),
+        context,
+    });
     Ok((StatusCode::CREATED, body).into_response())
 }
 
 pub(super) async fn delete(mut call: Call) -> Result<Response, RequestError> {
     let bytes = call.read_body().await?;
-    let body: DeleteBody =
-        if bytes.is_empty() { DeleteBody::default() } else { body::parse(&bytes)? };
+    let body: DeleteBody = if bytes.is_empty() {
+        DeleteBody::default()
+    } else {
+        body::parse(&bytes)?
+    };
     // An empty clock has seen nothing: that is no context.
-    let context = call.verified(body.context)?.filter(|clock| !clock.is_empty());
-    let delete = Delete { context, ..call.to_delete() };
-    let Call { edge, admitted, keyspace, key, .. } = call;
+    let context = call
+        .verified(body.context)?
+        .filter(|clock| !clock.is_empty());
+    let delete = Delete {
+        context,
+        ..call.to_delete()
+    };
+    let Call {
+        edge,
+        admitted,
+        keyspace,
+        key,
+        ..
+    } = call;
     let deleted = edge.delete(admitted, keyspace.clone(), delete).await?;
     let known = !deleted.clock.is_empty();
     let context = edge.contexts().readable(&keyspace, &key, deleted.clock);
     if deleted.existed {
-        Ok(Json(DeletedBody { key: text(&key), deleted: true, context }).into_response())
+        Ok(Json(DeletedBody {
+            key: text(&key),
+            deleted: true,
+            context,
+        })
+        .into_response())
     } else {
         Ok(absent(&key, known.then_some(context)))
     }
@@ -122,15 +165,23 @@ impl Call {
         &self,
         context: Option<JsonContext>,
     ) -> Result<Option<VersionVector>, RequestError> {
-        let Some(context) = context else { return Ok(None) };
+        let Some(context) = context else {
+            return Ok(None);
+        };
         let contexts = self.edge.contexts();
-        contexts.verify_readable(&self.keyspace, &self.key, "context", context).map(Some)
+        contexts
+            .verify_readable(&self.keyspace, &self.key, "context", context)
+            .map(Some)
     }
 }
 
 fn absent(key: &Key, context: Option<JsonContext>) -> Response {
     let error = not_found(Bytes::new());
-    let body = AbsentBody { key: text(key), context, error: ErrorBody::from(&error) };
+    let body = AbsentBody {
+        key: text(key),
+        context,
+        error: ErrorBody::from(&error),
+    };
     with_status(&error, Json(body).into_response())
 }
 

@@ -74,12 +74,21 @@ impl Call {
         let parameters = Parameters::parse(request.uri())?;
         let keyspace = edge.keyspace(&target.keyspace)?;
         let body = request.into_body();
-        Ok(Self { edge, admitted, keyspace, key: target.key, parameters, body })
+        Ok(Self {
+            edge,
+            admitted,
+            keyspace,
+            key: target.key,
+            parameters,
+            body,
+        })
     }
 
     async fn read_body(&mut self) -> Result<Bytes, RequestError> {
         let limit = body::limit_bytes(self.keyspace.max_value_bytes);
-        let deadline = self.edge.body_deadline(&self.admitted, self.parameters.timeout);
+        let deadline = self
+            .edge
+            .body_deadline(&self.admitted, self.parameters.timeout);
         body::read(std::mem::take(&mut self.body), limit, deadline).await
     }
 

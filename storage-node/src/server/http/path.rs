@@ -40,13 +40,23 @@ impl Target {
     /// Reads the raw path of a request.
     pub(super) fn parse(path: &str) -> Result<Self, PathError> {
         if let Some(key) = path.strip_prefix("/kv/") {
-            return Ok(Self { form: Form::Kv, keyspace: KeyspaceName::kv(), key: decode_key(key)? });
+            return Ok(Self {
+                form: Form::Kv,
+                keyspace: KeyspaceName::kv(),
+                key: decode_key(key)?,
+            });
         }
         if let Some(key) = path.strip_prefix("/v1/data/") {
             let (form, keyspace) = (Form::Data, KeyspaceName::data());
-            return Ok(Self { form, keyspace, key: decode_key(key)? });
+            return Ok(Self {
+                form,
+                keyspace,
+                key: decode_key(key)?,
+            });
         }
-        let rest = path.strip_prefix("/v1/keyspaces/").ok_or(PathError::Unknown)?;
+        let rest = path
+            .strip_prefix("/v1/keyspaces/")
+            .ok_or(PathError::Unknown)?;
         let mut parts = rest.splitn(3, '/');
         let (Some(keyspace), Some(form), Some(key)) = (parts.next(), parts.next(), parts.next())
         else {
@@ -58,7 +68,11 @@ impl Target {
             _ => return Err(PathError::Unknown),
         };
         let keyspace = decode(keyspace, "keyspace")?;
-        Ok(Self { form, keyspace: KeyspaceName::new(&keyspace)?, key: decode_key(key)? })
+        Ok(Self {
+            form,
+            keyspace: KeyspaceName::new(&keyspace)?,
+            key: decode_key(key)?,
+        })
     }
 }
 
@@ -81,7 +95,10 @@ fn decode(segment: &str, field: &'static str) -> Result<String, FieldRefused> {
         }
         let digits = [rest.next(), rest.next()].map(|digit| char::from(digit?).to_digit(16));
         let [Some(high), Some(low)] = digits else {
-            return Err(FieldRefused::invalid(field, "has a '%' without two hexadecimal digits"));
+            return Err(FieldRefused::invalid(
+                field,
+                "has a '%' without two hexadecimal digits",
+            ));
         };
         bytes.push(u8::try_from(high << 4 | low).expect("two hexadecimal digits are a byte"));
     }
@@ -107,7 +124,11 @@ mod tests {
             ("/v1/keyspaces/orders/data/x", Form::Data, "orders"),
         ] {
             let target = Target::parse(path).unwrap();
-            assert_eq!((target.form, target.keyspace.as_str()), (form, keyspace), "{path}");
+            assert_eq!(
+                (target.form, target.keyspace.as_str()),
+                (form, keyspace),
+                "{path}"
+            );
             assert_eq!(target.key.as_bytes(), b"x");
         }
     }
@@ -146,7 +167,14 @@ mod tests {
 
     #[test]
     fn other_paths_are_unknown() {
-        for path in ["/", "/kv", "/v1", "/v1/data", "/v1/keyspaces/a/b/c", "/v1/keyspaces/a/kv"] {
+        for path in [
+            "/",
+            "/kv",
+            "/v1",
+            "/v1/data",
+            "/v1/keyspaces/a/b/c",
+            "/v1/keyspaces/a/kv",
+        ] {
             assert_eq!(Target::parse(path), Err(PathError::Unknown), "{path}");
         }
     }

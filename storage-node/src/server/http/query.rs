@@ -50,7 +50,10 @@ impl Parameters {
 fn parse_timeout(text: &str) -> Result<Duration, FieldRefused> {
     match humantime::parse_duration(text) {
         Ok(timeout) if !timeout.is_zero() => Ok(timeout),
-        _ => Err(FieldRefused::invalid("timeout", "must be a time such as 500ms or 2s")),
+        _ => Err(FieldRefused::invalid(
+            "timeout",
+            "must be a time such as 500ms or 2s",
+        )),
     }
 }
 
@@ -69,7 +72,8 @@ mod tests {
 
     #[test]
     fn all_parameters_are_read() {
-        let parameters = parse("r=one&w=2&timeout=500ms&min_context=%7B%22vector_clock%22%3A%7B%7D%7D");
+        let parameters =
+            parse("r=one&w=2&timeout=500ms&min_context=%7B%22vector_clock%22%3A%7B%7D%7D");
         let parameters = parameters.unwrap();
         assert_eq!(parameters.read, Some(Consistency::One));
         assert_eq!(parameters.write, Some("2".parse().unwrap()));
