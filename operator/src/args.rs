@@ -1,8 +1,11 @@
 //! Command line and environment.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::crd::ImagePullPolicy;
 
 /// The Annulus operator: keeps KVClusters running.
 #[derive(Debug, Parser)]
@@ -20,6 +23,13 @@ pub enum Command {
     Run(RunArgs),
     /// Write the custom resource definitions to standard output, as YAML.
     Crd,
+    /// Write the files that are generated from this program into a folder, at the paths that
+    /// they have in the source tree.
+    Generate {
+        /// The folder.
+        #[arg(long)]
+        into: PathBuf,
+    },
 }
 
 /// How to run the operator.
@@ -36,6 +46,15 @@ pub struct RunArgs {
     /// Image of nodes whose KVCluster names none.
     #[arg(long, value_name = "IMAGE", env = "ANNULUS_OPERATOR_NODE_IMAGE")]
     pub node_image: Option<String>,
+    /// When nodes pull their image, where the KVCluster does not say.
+    #[arg(
+        long,
+        value_name = "POLICY",
+        env = "ANNULUS_OPERATOR_NODE_IMAGE_PULL_POLICY",
+        value_enum,
+        default_value_t
+    )]
+    pub node_image_pull_policy: ImagePullPolicy,
     /// Where to serve /livez, /readyz and /metrics.
     #[arg(
         long,
@@ -56,7 +75,11 @@ pub struct RunArgs {
     #[arg(long, env = "ANNULUS_OPERATOR_NAMESPACE", default_value = "default")]
     pub lease_namespace: String,
     /// Name of the Lease.
-    #[arg(long, env = "ANNULUS_OPERATOR_LEASE_NAME", default_value = "annulus-operator")]
+    #[arg(
+        long,
+        env = "ANNULUS_OPERATOR_LEASE_NAME",
+        default_value = "annulus-operator"
+    )]
     pub lease_name: String,
     /// This replica's name: the pod's.
     #[arg(long, env = "ANNULUS_OPERATOR_IDENTITY")]
@@ -85,8 +108,17 @@ mod tests {
 
     #[test]
     fn namespaces_come_as_flags_or_as_a_list() {
-        let args = ["x", "run", "--watch-namespace", "a,b", "--watch-namespace", "c"];
-        let Command::Run(run) = Args::parse_from(args).command else { panic!("not run") };
+        let args = [
+            "x",
+            "run",
+            "--watch-namespace",
+            "a,b",
+            "--watch-namespace",
+            "c",
+        ];
+        let Command::Run(run) = Args::parse_from(args).command else {
+            panic!("not run")
+        };
         assert_eq!(run.watch_namespaces, ["a", "b", "c"]);
         assert!(run.leader_election);
     }

@@ -27,6 +27,7 @@ use crate::cluster_controller::dereference::dereference;
 use crate::cluster_controller::drive_membership::drive_membership;
 use crate::cluster_controller::gather_facts::{Round, gather_facts};
 use crate::cluster_controller::update_status::update_status;
+pub(crate) use crate::cluster_controller::validate::NodeDefaults;
 use crate::cluster_controller::validate::validate;
 use crate::context::Context;
 use crate::crd::KVCluster;
@@ -67,22 +68,30 @@ pub(crate) async fn reconcile<N: NodeClient>(
     }
     let started = Instant::now();
     let result = run(&cluster, &context).await;
-    context.metrics.reconciled(started.elapsed(), result.is_ok(), (context.now)());
+    context
+        .metrics
+        .reconciled(started.elapsed(), result.is_ok(), (context.now)());
     let steady = result?;
     context.backoff.succeeded(&ObjectRef::from_obj(&*cluster));
-    Ok(Action::requeue(if steady { STEADY_INTERVAL } else { POLL_INTERVAL }))
+    Ok(Action::requeue(if steady {
+        STEADY_INTERVAL
+    } else {
+        POLL_INTERVAL
+    }))
 }
 
-/// The five steps. Says whether the cluster is at rest.
+/// The steps. Says whether the cluster is at rest.
 async fn run<N: NodeClient>(
     cluster: &KVCluster,
     context: &Context<N>,
 ) -> Result<bool, ReconcileError> {
     let mut world = dereference(cluster, context).await?;
     let mut round = Round::default();
-    let valid = match validate(cluster, context.default_image.as_deref()) {
+    let valid = match validate(cluster, &context.defaults) {
         Ok(valid) => {
-            round.errors.extend(apply(&valid, &mut world, context).await);
+            round
+                .errors
+                .extend(apply(&valid, &mut world, context).await);
             round.membership = Some(drive_membership(&valid, &mut world, context).await);
             Some(valid)
         }
@@ -100,7 +109,10 @@ async fn run<N: NodeClient>(
 }
 
 /// When a failed run is tried again.
-#[expect(clippy::needless_pass_by_value, reason = "the signature that kube's Controller asks for")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that kube's Controller asks for"
+)]
 pub(crate) fn on_error<N: NodeClient>(
     cluster: Arc<KVCluster>,
     error: &ReconcileError,

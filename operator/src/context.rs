@@ -10,12 +10,13 @@ use kube::runtime::events::Recorder;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 
+use crate::cluster_controller::NodeDefaults;
 use crate::crd::KVCluster;
 use crate::metrics::Metrics;
 use crate::watches::Cache;
 
 const FIRST_DELAY: Duration = Duration::from_secs(1);
-const LONGEST_DELAY: Duration = Duration::from_mins(1);
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
 
 /// What the reconcile loop works with.
 pub(crate) struct Context<N> {
@@ -27,8 +28,8 @@ pub(crate) struct Context<N> {
     pub(crate) nodes: N,
     /// Events.
     pub(crate) recorder: Recorder,
-    /// Image of nodes whose cluster names none.
-    pub(crate) default_image: Option<String>,
+    /// What nodes get whose cluster says nothing of it.
+    pub(crate) defaults: NodeDefaults,
     /// Metrics.
     pub(crate) metrics: Arc<Metrics>,
     /// Delays after failures.
@@ -50,7 +51,9 @@ impl Backoff {
     pub(crate) fn failed(&self, cluster: &ObjectRef<KVCluster>) -> Duration {
         let mut failures = self.failures.lock();
         let count = failures.entry(cluster.clone()).or_insert(0);
-        let delay = FIRST_DELAY.saturating_mul(2_u32.saturating_pow(*count)).min(LONGEST_DELAY);
+        let delay = FIRST_DELAY
+            .saturating_mul(2_u32.saturating_pow(*count))
+            .min(LONGEST_DELAY);
         *count = count.saturating_add(1);
         delay
     }

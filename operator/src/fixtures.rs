@@ -2,6 +2,7 @@
 
 use kube::api::ObjectMeta;
 
+use crate::cluster_controller::NodeDefaults;
 use crate::crd::{
     Consistency, ImagePullPolicy, KVCluster, KVClusterSpec, Pool, Rebalance, Resources, Storage,
 };
@@ -18,7 +19,7 @@ pub(crate) fn cluster(nodes: i32) -> KVCluster {
         },
         spec: KVClusterSpec {
             image: None,
-            image_pull_policy: ImagePullPolicy::IfNotPresent,
+            image_pull_policy: None,
             replication_factor: 3,
             consistency: Consistency::default(),
             partitions: 256,
@@ -39,5 +40,13 @@ pub(crate) fn pool(name: &str, nodes: i32) -> Pool {
         zones: Vec::new(),
         resources: Resources::default(),
         storage: Storage::default(),
+    }
+}
+
+/// What an operator installed with the image `node:1` gives to nodes.
+pub(crate) fn defaults() -> NodeDefaults {
+    NodeDefaults {
+        image: Some("node:1".into()),
+        pull_policy: ImagePullPolicy::IfNotPresent,
     }
 }

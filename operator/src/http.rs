@@ -26,7 +26,9 @@ pub(crate) async fn serve(
 ) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     tracing::info!(%address, "serving probes and metrics");
-    axum::serve(listener, router(metrics)).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    axum::serve(listener, router(metrics))
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
 }
 
 fn router(metrics: Arc<Metrics>) -> Router {

@@ -16,7 +16,10 @@ mod context;
 pub mod crd;
 mod entropy;
 #[cfg(test)]
+mod fake_api;
+#[cfg(test)]
 mod fixtures;
+mod generated;
 mod http;
 mod leader_election;
 mod membership;
@@ -29,5 +32,5 @@ mod telemetry;
 mod watches;
 
 pub use args::{Args, Command, LogFormat, RunArgs};
+pub use generated::generated_files;
 pub use run::run;
-pub use status::conditions_page;

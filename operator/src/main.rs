@@ -1,7 +1,9 @@
 //! The `annulus-operator` program.
 
-use annulus_operator::{Args, Command, crd, run};
-use anyhow::anyhow;
+use std::fs;
+
+use annulus_operator::{Args, Command, crd, generated_files, run};
+use anyhow::{Context, anyhow};
 use clap::Parser;
 
 fn main() -> anyhow::Result<()> {
@@ -16,8 +18,18 @@ fn main() -> anyhow::Result<()> {
             }
             Ok(())
         }
+        Command::Generate { into } => {
+            for (path, text) in generated_files() {
+                let path = into.join(path);
+                fs::create_dir_all(path.parent().context("a file has a folder")?)?;
+                fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+            }
+            Ok(())
+        }
         Command::Run(args) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?;
             runtime.block_on(run(args))
         }
     }

@@ -67,8 +67,15 @@ impl Metrics {
             "1 where a cluster's condition is True, 0 where it is not",
             metrics.conditions.clone(),
         );
-        registry.register("leader", "1 on the replica that works", metrics.leader.clone());
-        Self { registry, ..metrics }
+        registry.register(
+            "leader",
+            "1 on the replica that works",
+            metrics.leader.clone(),
+        );
+        Self {
+            registry,
+            ..metrics
+        }
     }
 
     /// Notes a run.
@@ -85,7 +92,9 @@ impl Metrics {
     pub(crate) fn conditions(&self, cluster: &KVCluster, conditions: &[Condition]) {
         for condition in conditions {
             let value = i64::from(condition.status == "True");
-            self.conditions.get_or_create(&labels(cluster, &condition.type_)).set(value);
+            self.conditions
+                .get_or_create(&labels(cluster, &condition.type_))
+                .set(value);
         }
     }
 

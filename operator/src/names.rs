@@ -57,13 +57,18 @@ pub(crate) fn pod_selector(cluster: &str) -> BTreeMap<String, String> {
 
 /// [`pod_selector`] as the `scale` subresource wants it.
 pub(crate) fn pod_selector_text(cluster: &str) -> String {
-    let pairs: Vec<String> =
-        pod_selector(cluster).iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let pairs: Vec<String> = pod_selector(cluster)
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     pairs.join(",")
 }
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// The headless Service between the nodes.

@@ -113,13 +113,19 @@ impl GrpcNodeClient {
 impl NodeClient for GrpcNodeClient {
     async fn status(&self, address: &str) -> Result<NodeReport, NodeError> {
         let mut client = Self::connect(address).await?;
-        let answer = client.get_status(GetStatusRequest {}).await.map_err(refusal)?;
+        let answer = client
+            .get_status(GetStatusRequest {})
+            .await
+            .map_err(refusal)?;
         report(answer.into_inner())
     }
 
     async fn placement(&self, address: &str) -> Result<Placement, NodeError> {
         let mut client = Self::connect(address).await?;
-        let answer = client.get_placement(GetPlacementRequest {}).await.map_err(refusal)?;
+        let answer = client
+            .get_placement(GetPlacementRequest {})
+            .await
+            .map_err(refusal)?;
         let document = answer
             .into_inner()
             .placement
@@ -129,12 +135,15 @@ impl NodeClient for GrpcNodeClient {
 
     async fn install(&self, address: &str, placement: &Placement) -> Result<(), NodeError> {
         let mut client = Self::connect(address).await?;
-        let request = InstallPlacementRequest { placement: Some(placement.into()) };
+        let request = InstallPlacementRequest {
+            placement: Some(placement.into()),
+        };
         client.install_placement(request).await.map_err(refusal)?;
         Ok(())
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
 fn refusal(status: Status) -> NodeError {
     let text = format!("{:?}: {}", status.code(), status.message());
     match status.code() {

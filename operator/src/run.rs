@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::args::RunArgs;
+use crate::cluster_controller::NodeDefaults;
 use crate::context::{Backoff, Context};
 use crate::leader_election::Elector;
 use crate::metrics::Metrics;
@@ -91,20 +92,31 @@ async fn work(
     };
     let controllers = scopes.into_iter().map(|namespace| {
         let (cache, writers) = Cache::new();
-        let reporter =
-            Reporter { controller: "annulus-operator".into(), instance: Some(identity.clone()) };
+        let reporter = Reporter {
+            controller: "annulus-operator".into(),
+            instance: Some(identity.clone()),
+        };
         let context = Context {
             client: client.clone(),
             cache,
             nodes: GrpcNodeClient,
             recorder: Recorder::new(client.clone(), reporter),
-            default_image: args.node_image.clone(),
+            defaults: NodeDefaults {
+                image: args.node_image.clone(),
+                pull_policy: args.node_image_pull_policy,
+            },
             metrics: metrics.clone(),
             backoff: Backoff::default(),
             now: clock::now,
             random: entropy::random,
         };
-        run_controller(client.clone(), namespace, writers, Arc::new(context), shutdown.clone())
+        run_controller(
+            client.clone(),
+            namespace,
+            writers,
+            Arc::new(context),
+            shutdown.clone(),
+        )
     });
     futures::future::join_all(controllers).await;
 }

@@ -8,7 +8,9 @@ use crate::args::LogFormat;
 /// Starts logging to standard error. Fails when `level` cannot be read.
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<(), ParseError> {
     let filter = EnvFilter::builder().parse(level)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

@@ -89,8 +89,15 @@ impl Cache {
             budgets: budgets_w,
             service_accounts: service_accounts_w,
         };
-        let cache =
-            Self { nodes, pods, claims, services, config_maps, budgets, service_accounts };
+        let cache = Self {
+            nodes,
+            pods,
+            claims,
+            services,
+            config_maps,
+            budgets,
+            service_accounts,
+        };
         (cache, writers)
     }
 
@@ -128,8 +135,9 @@ pub(crate) async fn run_controller<N: NodeClient>(
         .reflect(clusters_w)
         .applied_objects()
         .predicate_filter(spec_or_identity, PredicateConfig::default());
-    let config =
-        ControllerConfig::default().debounce(DEBOUNCE).concurrency(CONCURRENT_CLUSTERS);
+    let config = ControllerConfig::default()
+        .debounce(DEBOUNCE)
+        .concurrency(CONCURRENT_CLUSTERS);
     Controller::for_stream(changes, clusters)
         .with_config(config)
         .watches_stream(scope.reflected(writers.nodes), cluster_of)
@@ -187,11 +195,18 @@ impl Scope {
             + 'static,
     {
         let config = watcher::Config::default().labels(&names::own_objects_selector());
-        watcher(self.api::<K>(), config).default_backoff().reflect(writer).touched_objects()
+        watcher(self.api::<K>(), config)
+            .default_backoff()
+            .reflect(writer)
+            .touched_objects()
     }
 }
 
 /// The cluster that an object belongs to, by its label.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that kube asks for"
+)]
 fn cluster_of<K: Resource>(object: K) -> Option<ObjectRef<KVCluster>> {
     let cluster = object.labels().get(names::CLUSTER_LABEL)?;
     Some(ObjectRef::new(cluster).within(&object.namespace()?))
@@ -199,10 +214,18 @@ fn cluster_of<K: Resource>(object: K) -> Option<ObjectRef<KVCluster>> {
 
 /// Changes of the status, which is the operator's own, are no reason to run. A cluster deleted
 /// and made anew is another one.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the signature of kube's predicates"
+)]
 fn spec_or_identity(cluster: &KVCluster) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     cluster.metadata.generation.hash(&mut hasher);
     cluster.metadata.uid.hash(&mut hasher);
-    cluster.metadata.deletion_timestamp.is_some().hash(&mut hasher);
+    cluster
+        .metadata
+        .deletion_timestamp
+        .is_some()
+        .hash(&mut hasher);
     Some(hasher.finish())
 }

@@ -96,9 +96,16 @@ async fn apply_node<N: NodeClient>(
     view: &mut NodeView,
     context: &Context<N>,
 ) -> Result<(), WriteError> {
-    let Some(pool) = cluster.pools.get(&seat.pool) else { return Ok(()) };
+    let Some(pool) = cluster.pools.get(&seat.pool) else {
+        return Ok(());
+    };
     let record = record(view);
-    let source = NodeSource { name, seat, pool, record };
+    let source = NodeSource {
+        name,
+        seat,
+        pool,
+        record,
+    };
     let objects = node_objects(cluster, &source);
     let client = &context.client;
     let node = match view.node.as_deref() {
@@ -131,13 +138,19 @@ fn record(view: &NodeView) -> NodeRecord {
 /// A node that is being deleted gets no pod: garbage collection would take it away again.
 fn can_run(node: &KVNode, view: &NodeView) -> bool {
     let leaving = |meta: &kube::api::ObjectMeta| meta.deletion_timestamp.is_some();
-    let claim_leaves = view.claim.as_deref().is_some_and(|claim| leaving(&claim.metadata));
+    let claim_leaves = view
+        .claim
+        .as_deref()
+        .is_some_and(|claim| leaving(&claim.metadata));
     node.spec.desired_state != DesiredNodeState::Gone && !leaving(&node.metadata) && !claim_leaves
 }
 
 /// A pod that was evicted or has ended never runs again: it must make room for the next.
 fn is_over(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Failed" | "Succeeded")) && pod.metadata.deletion_timestamp.is_none()
 }
 
@@ -151,7 +164,10 @@ where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
 {
     let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
+        preconditions: Some(Preconditions {
+            uid: object.uid(),
+            resource_version: None,
+        }),
         ..DeleteParams::default()
     };
     match api.delete(&object.name_any(), &params).await {
@@ -198,8 +214,10 @@ pub(crate) async fn create<K>(api: &Api<K>, object: &K) -> Result<(), WriteError
 where
     K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
 {
-    let params =
-        PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
     match api.create(&params, object).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
@@ -216,8 +234,11 @@ pub(crate) fn described<K: Resource<DynamicType = ()>>(object: &K) -> String {
 /// does not count; an owner that is not desired does.
 fn covers<K: Resource + Serialize>(live: &K, desired: &K) -> bool {
     let owners = |object: &K| {
-        let mut uids: Vec<String> =
-            object.owner_references().iter().map(|owner| owner.uid.clone()).collect();
+        let mut uids: Vec<String> = object
+            .owner_references()
+            .iter()
+            .map(|owner| owner.uid.clone())
+            .collect();
         uids.sort_unstable();
         uids
     };
@@ -236,7 +257,10 @@ fn contains(live: &Value, desired: &Value) -> bool {
             .all(|(key, wanted)| live.get(key).is_some_and(|found| contains(found, wanted))),
         (Value::Array(live), Value::Array(desired)) => {
             live.len() == desired.len()
-                && live.iter().zip(desired).all(|(live, desired)| contains(live, desired))
+                && live
+                    .iter()
+                    .zip(desired)
+                    .all(|(live, desired)| contains(live, desired))
         }
         (live, desired) => live == desired,
     }
@@ -261,8 +285,14 @@ mod tests {
     #[test]
     fn what_somebody_changed_or_removed_is_one() {
         let desired = json!({"spec": {"ports": [{"port": 1}, {"port": 2}]}});
-        assert!(!contains(&json!({"spec": {"ports": [{"port": 1}]}}), &desired));
-        assert!(!contains(&json!({"spec": {"ports": [{"port": 1}, {"port": 3}]}}), &desired));
+        assert!(!contains(
+            &json!({"spec": {"ports": [{"port": 1}]}}),
+            &desired
+        ));
+        assert!(!contains(
+            &json!({"spec": {"ports": [{"port": 1}, {"port": 3}]}}),
+            &desired
+        ));
         assert!(!contains(&json!({}), &desired));
     }
 }

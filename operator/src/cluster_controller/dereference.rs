@@ -105,14 +105,23 @@ impl NodeView {
         let pod = self.pod.as_deref()?;
         let status = pod.status.as_ref()?;
         let running = status.phase.as_deref() == Some("Running");
-        let ip = status.pod_ip.as_deref().filter(|ip| running && !ip.is_empty())?;
-        let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+        let ip = status
+            .pod_ip
+            .as_deref()
+            .filter(|ip| running && !ip.is_empty())?;
+        let host = if ip.contains(':') {
+            format!("[{ip}]")
+        } else {
+            ip.to_owned()
+        };
         Some(format!("{host}:{}", names::ADMIN_PORT))
     }
 
     /// Whether it ever reported an identity.
     pub(crate) fn seen_before(&self) -> bool {
-        self.node.as_deref().is_some_and(|node| node.spec.node_id.is_some())
+        self.node
+            .as_deref()
+            .is_some_and(|node| node.spec.node_id.is_some())
     }
 
     fn machine(&self) -> Option<&str> {
@@ -128,7 +137,11 @@ pub(crate) async fn dereference<N: NodeClient>(
     context.cache.wait_until_synced().await?;
     let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
     let rings: Api<KVRing> = Api::namespaced(context.client.clone(), &namespace);
-    let ring = match rings.get_opt(&name).await.map_err(ReconcileError::ReadRing)? {
+    let ring = match rings
+        .get_opt(&name)
+        .await
+        .map_err(ReconcileError::ReadRing)?
+    {
         Some(ring) => RingView::of(&ring),
         None => RingView::Absent,
     };
@@ -141,16 +154,28 @@ pub(crate) async fn dereference<N: NodeClient>(
 /// The cluster's per-node objects, from the caches.
 fn cached<N>(context: &Context<N>, cluster: &str, namespace: &str) -> BTreeMap<String, NodeView> {
     let mut nodes: BTreeMap<String, NodeView> = BTreeMap::new();
-    for node in context.cache.nodes.state_filter(|node| belongs(node, cluster, namespace)) {
+    for node in context
+        .cache
+        .nodes
+        .state_filter(|node| belongs(node, cluster, namespace))
+    {
         let view = nodes.entry(node.name_any()).or_default();
         view.zone.clone_from(&node.spec.zone);
         view.node = Some(node);
     }
-    for pod in context.cache.pods.state_filter(|pod| belongs(pod, cluster, namespace)) {
+    for pod in context
+        .cache
+        .pods
+        .state_filter(|pod| belongs(pod, cluster, namespace))
+    {
         let view = nodes.entry(pod.name_any()).or_default();
         view.pod = Some(pod);
     }
-    for claim in context.cache.claims.state_filter(|claim| belongs(claim, cluster, namespace)) {
+    for claim in context
+        .cache
+        .claims
+        .state_filter(|claim| belongs(claim, cluster, namespace))
+    {
         let view = nodes.entry(claim.name_any()).or_default();
         view.claim = Some(claim);
     }
@@ -159,7 +184,10 @@ fn cached<N>(context: &Context<N>, cluster: &str, namespace: &str) -> BTreeMap<S
 
 fn belongs<K: Resource>(object: &K, cluster: &str, namespace: &str) -> bool {
     object.namespace().as_deref() == Some(namespace)
-        && object.labels().get(names::CLUSTER_LABEL).is_some_and(|label| label == cluster)
+        && object
+            .labels()
+            .get(names::CLUSTER_LABEL)
+            .is_some_and(|label| label == cluster)
 }
 
 /// Asks every running node who and how it is. One that does not answer is left without report;
@@ -196,16 +224,25 @@ async fn ask_nodes<N: NodeClient>(nodes: &mut BTreeMap<String, NodeView>, client
 async fn find_zones(nodes: &mut BTreeMap<String, NodeView>, client: &Client) {
     let machines: Api<Node> = Api::all(client.clone());
     for (name, view) in nodes.iter_mut().filter(|(_, view)| view.zone.is_none()) {
-        let Some(machine) = view.machine() else { continue };
+        let Some(machine) = view.machine() else {
+            continue;
+        };
         view.zone = match machines.get_metadata_opt(machine).await {
             Ok(Some(found)) => {
-                let zone = found.labels().get(ZONE_LABEL).filter(|zone| !zone.is_empty());
+                let zone = found
+                    .labels()
+                    .get(ZONE_LABEL)
+                    .filter(|zone| !zone.is_empty());
                 Some(zone.cloned().unwrap_or_else(|| names::NO_ZONE.to_owned()))
             }
             Ok(None) => None,
             // Installed without the right to get nodes: the cluster has no zones.
             Err(kube::Error::Api(status)) if status.code == 403 => {
-                tracing::warn!(node = name.as_str(), machine, "not allowed to read the zone");
+                tracing::warn!(
+                    node = name.as_str(),
+                    machine,
+                    "not allowed to read the zone"
+                );
                 Some(names::NO_ZONE.to_owned())
             }
             Err(error) => {

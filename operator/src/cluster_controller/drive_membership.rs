@@ -17,9 +17,7 @@ use crate::cluster_controller::validate::ValidCluster;
 use crate::cluster_controller::write_error::WriteError;
 use crate::context::Context;
 use crate::crd::{KVNode, KVRing, RetentionPolicy};
-use crate::membership::{
-    Desired, Founder, Observed, ObservedNode, Plan, Seat, Step, found, next,
-};
+use crate::membership::{Desired, Founder, Observed, ObservedNode, Plan, Seat, Step, found, next};
 use crate::names::FIELD_MANAGER;
 use crate::node_client::{HeldPlacement, NodeClient};
 use crate::status::Reason;
@@ -45,7 +43,11 @@ pub(crate) async fn drive_membership<N: NodeClient>(
     world: &mut World,
     context: &Context<N>,
 ) -> MembershipRound {
-    let mut round = MembershipRound { plan: None, errors: Vec::new(), events: Vec::new() };
+    let mut round = MembershipRound {
+        plan: None,
+        errors: Vec::new(),
+        events: Vec::new(),
+    };
     if matches!(world.ring, RingView::Unreadable(_)) {
         return round;
     }
@@ -79,9 +81,9 @@ async fn take<N: NodeClient>(
 ) -> Result<bool, WriteError> {
     match step {
         Step::AwaitNodes(_) | Step::Hold | Step::Blocked(_) => Ok(false),
-        Step::RemoveSurplus(nodes) => {
-            remove_surplus(nodes, cluster, world, context).await.map(|()| false)
-        }
+        Step::RemoveSurplus(nodes) => remove_surplus(nodes, cluster, world, context)
+            .await
+            .map(|()| false),
         Step::Found(founders) => {
             let placement = first_placement(cluster, founders, desired, context)?;
             let text = format!(
@@ -118,11 +120,17 @@ fn first_placement<N>(
     let id = id.try_into().expect("split at sixteen bytes");
     let cluster_id = Builder::from_random_bytes(id).into_uuid();
     let seed = u64::from_le_bytes(seed[..8].try_into().expect("eight bytes of sixteen"));
-    found(&cluster.name, &cluster.namespace, founders, desired, cluster_id, seed).map_err(|error| {
-        WriteError::Refused {
-            object: format!("KVRing {}", cluster.name),
-            message: error.to_string(),
-        }
+    found(
+        &cluster.name,
+        &cluster.namespace,
+        founders,
+        desired,
+        cluster_id,
+        seed,
+    )
+    .map_err(|error| WriteError::Refused {
+        object: format!("KVRing {}", cluster.name),
+        message: error.to_string(),
     })
 }
 
@@ -136,8 +144,10 @@ async fn record<N>(
 ) -> Result<(), WriteError> {
     let rings: Api<KVRing> = Api::namespaced(context.client.clone(), &cluster.namespace);
     let mut ring = build::ring(cluster, &placement);
-    let params =
-        PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
     let written = match &world.ring {
         RingView::Recorded { version, .. } => {
             ring.metadata.resource_version.clone_from(version);
@@ -174,7 +184,9 @@ async fn hand_over<N: NodeClient>(
     world: &mut World,
     context: &Context<N>,
 ) -> bool {
-    let Some(placement) = world.ring.placement().cloned() else { return false };
+    let Some(placement) = world.ring.placement().cloned() else {
+        return false;
+    };
     let targets = nodes.iter().filter_map(|name| {
         let address = world.nodes.get(name)?.admin_address()?;
         Some((name.clone(), address))
@@ -201,7 +213,11 @@ async fn hand_over<N: NodeClient>(
         fingerprint: placement.fingerprint(),
     };
     for name in &taken {
-        if let Some(report) = world.nodes.get_mut(name).and_then(|view| view.report.as_mut()) {
+        if let Some(report) = world
+            .nodes
+            .get_mut(name)
+            .and_then(|view| view.report.as_mut())
+        {
             report.holds = Some(held);
         }
     }
@@ -218,14 +234,22 @@ async fn remove_surplus<N>(
 ) -> Result<(), WriteError> {
     let kvnodes: Api<KVNode> = Api::namespaced(context.client.clone(), &cluster.namespace);
     for name in nodes {
-        let Some(view) = world.nodes.get(name) else { continue };
+        let Some(view) = world.nodes.get(name) else {
+            continue;
+        };
         if let Some(node) = view.node.as_deref() {
             delete(&kvnodes, node).await?;
         }
-        let pool = cluster.seat_of(name).and_then(|seat| cluster.pools.get(&seat.pool));
+        let pool = cluster
+            .seat_of(name)
+            .and_then(|seat| cluster.pools.get(&seat.pool));
         let gone = pool.is_some_and(|pool| pool.storage.when_scaled == RetentionPolicy::Delete);
         if let (true, Some(claim)) = (gone, view.claim.as_deref()) {
-            delete(&Api::namespaced(context.client.clone(), &cluster.namespace), claim).await?;
+            delete(
+                &Api::namespaced(context.client.clone(), &cluster.namespace),
+                claim,
+            )
+            .await?;
         }
     }
     Ok(())
@@ -236,7 +260,14 @@ fn desired(cluster: &ValidCluster) -> Desired {
         nodes: cluster
             .nodes
             .iter()
-            .map(|(name, seat)| (name.clone(), Seat { capacity: seat.capacity }))
+            .map(|(name, seat)| {
+                (
+                    name.clone(),
+                    Seat {
+                        capacity: seat.capacity,
+                    },
+                )
+            })
             .collect(),
         partitions: cluster.partitions,
         replication_factor: cluster.replication_factor,

@@ -32,7 +32,10 @@ impl Round {
 
     /// What the run did that is worth an event.
     pub(crate) fn events(&self) -> Vec<(Reason, String)> {
-        self.membership.as_ref().map(|round| round.events.clone()).unwrap_or_default()
+        self.membership
+            .as_ref()
+            .map(|round| round.events.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -46,7 +49,10 @@ pub(crate) fn gather_facts(
     let nodes = node_names(valid, world);
     let ring = world.ring.placement();
     let serves = |name: &String| {
-        world.nodes.get(name).is_some_and(|view| view.serves() && is_member(ring, name, view))
+        world
+            .nodes
+            .get(name)
+            .is_some_and(|view| view.serves() && is_member(ring, name, view))
     };
     let ready: Vec<String> = nodes.iter().filter(|name| serves(name)).cloned().collect();
     let outdated = world.nodes.iter().filter(|(_, view)| view.outdated);
@@ -84,8 +90,11 @@ fn node_names(valid: Option<&ValidCluster>, world: &World) -> Vec<String> {
 
 /// Whether the node that runs under this name is the ring's, as far as it answers.
 fn is_member(ring: Option<&Placement>, name: &str, view: &NodeView) -> bool {
-    let (Some(ring), Some(report)) = (ring, &view.report) else { return true };
-    ring.node_by_id(report.id).is_some_and(|member| member.name == name)
+    let (Some(ring), Some(report)) = (ring, &view.report) else {
+        return true;
+    };
+    ring.node_by_id(report.id)
+        .is_some_and(|member| member.name == name)
 }
 
 fn ring_facts(
@@ -95,12 +104,20 @@ fn ring_facts(
     ready: &[String],
 ) -> RingFacts {
     let members = ring.nodes().iter();
-    let serving: BTreeSet<NodeId> =
-        members.clone().filter(|node| ready.contains(&node.name)).map(|node| node.id).collect();
+    let serving: BTreeSet<NodeId> = members
+        .clone()
+        .filter(|node| ready.contains(&node.name))
+        .map(|node| node.id)
+        .collect();
     let majority = usize::from(ring.replication_factor().get()) / 2 + 1;
     let quorum = valid.map_or(majority, |valid| valid.quorum);
     let pending = members
-        .filter(|node| !world.nodes.get(&node.name).is_some_and(|view| holds(ring, node.id, view)))
+        .filter(|node| {
+            !world
+                .nodes
+                .get(&node.name)
+                .is_some_and(|view| holds(ring, node.id, view))
+        })
         .map(|node| node.name.clone());
     RingFacts {
         epoch: ring.epoch(),
@@ -113,19 +130,15 @@ fn ring_facts(
 /// Whether the member holds the recorded placement: it says so, or it did when it was last
 /// asked and has served since.
 fn holds(ring: &Placement, id: NodeId, view: &NodeView) -> bool {
-    match &view.report {
-        Some(report) => {
-            report.id == id
-                && report.holds.is_some_and(|held| {
-                    held.epoch == ring.epoch() && held.fingerprint == ring.fingerprint()
-                })
-        }
-        None => {
-            let status = view.node.as_deref().and_then(|node| node.status.as_ref());
-            let last = status.and_then(|status| u64::try_from(status.ring_epoch).ok());
-            view.serves() && last == Some(ring.epoch().0)
-        }
+    if let Some(report) = &view.report {
+        return report.id == id
+            && report.holds.is_some_and(|held| {
+                held.epoch == ring.epoch() && held.fingerprint == ring.fingerprint()
+            });
     }
+    let status = view.node.as_deref().and_then(|node| node.status.as_ref());
+    let last = status.and_then(|status| u64::try_from(status.ring_epoch).ok());
+    view.serves() && last == Some(ring.epoch().0)
 }
 
 /// What only a person can mend, the gravest first.
@@ -136,11 +149,16 @@ fn stalled(world: &World, round: &Round) -> Option<(Reason, String)> {
     if let RingView::Unreadable(message) = &world.ring {
         return Some((Reason::RingUnreadable, message.clone()));
     }
-    let plan = round.membership.as_ref().and_then(|round| round.plan.as_ref());
+    let plan = round
+        .membership
+        .as_ref()
+        .and_then(|round| round.plan.as_ref());
     if let Some(Step::Blocked(blocked)) = plan.map(|plan| &plan.step) {
         return Some(why_blocked(blocked));
     }
-    let findings = plan.map(|plan| plan.findings.as_slice()).unwrap_or_default();
+    let findings = plan
+        .map(|plan| plan.findings.as_slice())
+        .unwrap_or_default();
     if let Some(reason) = findings.iter().find_map(wish_beyond_the_ring) {
         return Some(reason);
     }
@@ -158,22 +176,34 @@ fn why_blocked(blocked: &Blocked) -> (Reason, String) {
             "the cluster was founded, but no node holds its placement: all disks are empty"
                 .to_owned(),
         ),
-        Blocked::DuplicateIdentity(one, other) => {
-            (Reason::DuplicateIdentity, format!("{one} and {other} report the same identity"))
-        }
+        Blocked::DuplicateIdentity(one, other) => (
+            Reason::DuplicateIdentity,
+            format!("{one} and {other} report the same identity"),
+        ),
     }
 }
 
 fn wish_beyond_the_ring(finding: &Finding) -> Option<(Reason, String)> {
     match finding {
-        Finding::OtherNodes { missing, surplus, resized } => {
-            let parts = [("not in it", missing), ("no longer wanted", surplus), ("resized", resized)];
+        Finding::OtherNodes {
+            missing,
+            surplus,
+            resized,
+        } => {
+            let parts = [
+                ("not in it", missing),
+                ("no longer wanted", surplus),
+                ("resized", resized),
+            ];
             let parts: Vec<String> = parts
                 .iter()
                 .filter(|(_, nodes)| !nodes.is_empty())
                 .map(|(what, nodes)| format!("{what}: {}", listed(nodes)))
                 .collect();
-            let text = format!("the ring cannot be changed in this release ({})", parts.join("; "));
+            let text = format!(
+                "the ring cannot be changed in this release ({})",
+                parts.join("; ")
+            );
             Some((Reason::ScalingNotSupported, text))
         }
         Finding::OtherShape { ring, spec } => Some((
@@ -188,8 +218,13 @@ fn wish_beyond_the_ring(finding: &Finding) -> Option<(Reason, String)> {
 }
 
 fn disks(round: &Round) -> Vec<(Reason, String)> {
-    let plan = round.membership.as_ref().and_then(|round| round.plan.as_ref());
-    let findings = plan.map(|plan| plan.findings.as_slice()).unwrap_or_default();
+    let plan = round
+        .membership
+        .as_ref()
+        .and_then(|round| round.plan.as_ref());
+    let findings = plan
+        .map(|plan| plan.findings.as_slice())
+        .unwrap_or_default();
     let disk = |finding: &Finding| match finding {
         Finding::Replaced { node } => Some((
             Reason::NodeReplaced,
@@ -198,9 +233,10 @@ fn disks(round: &Round) -> Vec<(Reason, String)> {
                  the other copies are intact"
             ),
         )),
-        Finding::ForeignDisk { node } => {
-            Some((Reason::ForeignDisk, format!("{node} runs on a disk that is not its own")))
-        }
+        Finding::ForeignDisk { node } => Some((
+            Reason::ForeignDisk,
+            format!("{node} runs on a disk that is not its own"),
+        )),
         Finding::OtherNodes { .. } | Finding::OtherShape { .. } => None,
     };
     findings.iter().filter_map(disk).collect()

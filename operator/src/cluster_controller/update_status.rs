@@ -37,7 +37,11 @@ pub(crate) async fn update_status<N: NodeClient>(
             "status": new,
         });
         clusters
-            .patch_status(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(patch))
+            .patch_status(
+                &name,
+                &PatchParams::apply(FIELD_MANAGER).force(),
+                &Patch::Apply(patch),
+            )
             .await
             .map_err(ReconcileError::WriteStatus)?;
     }
@@ -63,7 +67,11 @@ async fn publish<N>(cluster: &KVCluster, reason: Reason, message: &str, context:
         action: "Reconcile".to_owned(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &cluster.object_ref(&())).await {
+    if let Err(error) = context
+        .recorder
+        .publish(&event, &cluster.object_ref(&()))
+        .await
+    {
         tracing::warn!(reason = reason.as_str(), %error, "cannot publish an event");
     }
 }
@@ -76,7 +84,9 @@ async fn update_nodes<N>(
 ) -> Result<(), ReconcileError> {
     let nodes: Api<KVNode> = Api::namespaced(context.client.clone(), namespace);
     for (name, view) in &world.nodes {
-        let Some(node) = view.node.as_deref() else { continue };
+        let Some(node) = view.node.as_deref() else {
+            continue;
+        };
         let address = names::node_host(cluster, namespace, name);
         let new = node_status(node.status.clone().unwrap_or_default(), address, view);
         if node.status.as_ref() == Some(&new) {
@@ -88,7 +98,10 @@ async fn update_nodes<N>(
             "status": new,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        match nodes.patch_status(name, &params, &Patch::Apply(patch)).await {
+        match nodes
+            .patch_status(name, &params, &Patch::Apply(patch))
+            .await
+        {
             Ok(_) => {}
             // Deleted meanwhile: the next run makes it anew.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -103,7 +116,11 @@ fn node_status(old: KVNodeStatus, address: String, view: &NodeView) -> KVNodeSta
     match &view.report {
         Some(report) => reported(address, report),
         None if view.serves() => KVNodeStatus { address, ..old },
-        None => KVNodeStatus { address, phase: NodePhase::Unreachable, ..old },
+        None => KVNodeStatus {
+            address,
+            phase: NodePhase::Unreachable,
+            ..old
+        },
     }
 }
 

@@ -59,13 +59,24 @@ pub(crate) enum InvalidSpec {
         nodes: usize,
     },
     /// Not a consistency level of this cluster.
-    #[error("consistency.{field} is {value:?}: use one, quorum, all, local_quorum or a number up to replicationFactor")]
+    #[error(
+        "consistency.{field} is {value:?}: use one, quorum, all, local_quorum or a number up to replicationFactor"
+    )]
     Consistency {
         /// `read` or `write`.
         field: &'static str,
         /// What it holds.
         value: String,
     },
+}
+
+/// What the operator's installation says of nodes whose cluster does not.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeDefaults {
+    /// Their image.
+    pub(crate) image: Option<String>,
+    /// When it is pulled.
+    pub(crate) pull_policy: ImagePullPolicy,
 }
 
 /// A spec that can be carried out.
@@ -117,10 +128,16 @@ impl ValidCluster {
         if let Some(seat) = self.nodes.get(node) {
             return Some(seat.clone());
         }
-        let (pool, ordinal) =
-            node.strip_prefix(self.name.as_str())?.strip_prefix('-')?.rsplit_once('-')?;
+        let (pool, ordinal) = node
+            .strip_prefix(self.name.as_str())?
+            .strip_prefix('-')?
+            .rsplit_once('-')?;
         let capacity = u32::try_from(self.pools.get(pool)?.capacity).ok()?;
-        Some(NodeSeat { pool: pool.to_owned(), ordinal: ordinal.parse().ok()?, capacity })
+        Some(NodeSeat {
+            pool: pool.to_owned(),
+            ordinal: ordinal.parse().ok()?,
+            capacity,
+        })
     }
 
     /// Whether data must outlive the KVCluster: then the context key must, too.
@@ -134,7 +151,7 @@ impl ValidCluster {
 /// Checks a cluster's spec.
 pub(crate) fn validate(
     cluster: &KVCluster,
-    default_image: Option<&str>,
+    defaults: &NodeDefaults,
 ) -> Result<ValidCluster, InvalidSpec> {
     let spec = &cluster.spec;
     let name = cluster.name_any();
@@ -145,7 +162,7 @@ pub(crate) fn validate(
     let image = spec.image.clone().filter(|image| !image.is_empty());
     let default_image = image
         .clone()
-        .or_else(|| default_image.map(str::to_owned))
+        .or_else(|| defaults.image.clone())
         .ok_or(InvalidSpec::NoImage)?;
     let pools = valid_pools(spec.pools.as_slice(), spec.nodes)?;
     let nodes = seats(&name, &pools);
@@ -156,10 +173,13 @@ pub(crate) fn validate(
         name,
         namespace,
         uid,
-        founded_before: cluster.status.as_ref().is_some_and(|old| old.ring_epoch.is_some()),
+        founded_before: cluster
+            .status
+            .as_ref()
+            .is_some_and(|old| old.ring_epoch.is_some()),
         image,
         default_image,
-        image_pull_policy: spec.image_pull_policy,
+        image_pull_policy: spec.image_pull_policy.unwrap_or(defaults.pull_policy),
         replication_factor,
         partitions,
         consistency: spec.consistency.clone(),
@@ -172,16 +192,16 @@ pub(crate) fn validate(
 fn check_name(name: &str, max: usize) -> Result<(), InvalidSpec> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > max || !name.chars().all(plain) {
-        return Err(InvalidSpec::Name { name: name.to_owned(), max });
+        return Err(InvalidSpec::Name {
+            name: name.to_owned(),
+            max,
+        });
     }
     Ok(())
 }
 
 /// The pools by name, the only one with its count overridden by `spec.nodes`.
-fn valid_pools(
-    pools: &[Pool],
-    nodes: Option<i32>,
-) -> Result<BTreeMap<String, Pool>, InvalidSpec> {
+fn valid_pools(pools: &[Pool], nodes: Option<i32>) -> Result<BTreeMap<String, Pool>, InvalidSpec> {
     let mut seen = HashSet::new();
     for pool in pools {
         check_name(&pool.name, MAX_POOL_NAME)?;
@@ -189,13 +209,23 @@ fn valid_pools(
             return Err(InvalidSpec::DuplicatePool(pool.name.clone()));
         }
     }
-    let mut pools: BTreeMap<String, Pool> =
-        pools.iter().map(|pool| (pool.name.clone(), pool.clone())).collect();
+    let mut pools: BTreeMap<String, Pool> = pools
+        .iter()
+        .map(|pool| (pool.name.clone(), pool.clone()))
+        .collect();
     if let (Some(nodes), 1) = (nodes, pools.len()) {
-        pools.values_mut().for_each(|pool| pool.nodes = nodes);
+        for pool in pools.values_mut() {
+            pool.nodes = nodes;
+        }
     }
     for pool in pools.values() {
-        in_range("pools[].nodes", pool.nodes, 1, MAX_NODES_PER_POOL, "from 1 to 1000")?;
+        in_range(
+            "pools[].nodes",
+            pool.nodes,
+            1,
+            MAX_NODES_PER_POOL,
+            "from 1 to 1000",
+        )?;
         in_range("pools[].capacity", pool.capacity, 1, 1000, "from 1 to 1000")?;
     }
     Ok(pools)
@@ -205,7 +235,13 @@ fn valid_ring(cluster: &KVCluster, nodes: usize) -> Result<(u8, u32), InvalidSpe
     let spec = &cluster.spec;
     let (factor, partitions) = (spec.replication_factor, spec.partitions);
     in_range("replicationFactor", factor, 1, 9, "from 1 to 9")?;
-    in_range("partitions", partitions, 1, MAX_PARTITIONS, "a power of two from 1 to 16384")?;
+    in_range(
+        "partitions",
+        partitions,
+        1,
+        MAX_PARTITIONS,
+        "a power of two from 1 to 16384",
+    )?;
     let (factor_u8, partitions_u32) = (
         u8::try_from(factor).expect("checked to be from 1 to 9"),
         u32::try_from(partitions).expect("checked to be positive"),
@@ -240,7 +276,11 @@ fn in_range(
     if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(InvalidSpec::Number { field, value: i64::from(value), expected })
+    Err(InvalidSpec::Number {
+        field,
+        value: i64::from(value),
+        expected,
+    })
 }
 
 fn seats(cluster: &str, pools: &BTreeMap<String, Pool>) -> BTreeMap<String, NodeSeat> {
@@ -248,7 +288,11 @@ fn seats(cluster: &str, pools: &BTreeMap<String, Pool>) -> BTreeMap<String, Node
     for pool in pools.values() {
         let capacity = u32::try_from(pool.capacity).unwrap_or(1);
         for ordinal in 0..pool.nodes {
-            let seat = NodeSeat { pool: pool.name.clone(), ordinal, capacity };
+            let seat = NodeSeat {
+                pool: pool.name.clone(),
+                ordinal,
+                capacity,
+            };
             seats.insert(names::node(cluster, &pool.name, ordinal), seat);
         }
     }
@@ -266,7 +310,10 @@ fn copies(field: &'static str, level: &str, factor: u8) -> Result<usize, Invalid
             .parse()
             .ok()
             .filter(|copies| (1..=factor).contains(copies))
-            .ok_or_else(|| InvalidSpec::Consistency { field, value: level.to_owned() }),
+            .ok_or_else(|| InvalidSpec::Consistency {
+                field,
+                value: level.to_owned(),
+            }),
     }
 }
 
@@ -278,16 +325,26 @@ mod tests {
     fn refused(change: impl FnOnce(&mut KVCluster)) -> InvalidSpec {
         let mut cluster = fixtures::cluster(3);
         change(&mut cluster);
-        validate(&cluster, Some("default:1")).unwrap_err()
+        validate(&cluster, &fixtures::defaults()).unwrap_err()
     }
 
     #[test]
     fn a_minimal_cluster_gets_all_defaults() {
-        let cluster = validate(&fixtures::cluster(3), Some("default:1")).unwrap();
-        assert_eq!((cluster.replication_factor, cluster.partitions, cluster.quorum), (3, 256, 2));
+        let cluster = validate(&fixtures::cluster(3), &fixtures::defaults()).unwrap();
+        assert_eq!(
+            (
+                cluster.replication_factor,
+                cluster.partitions,
+                cluster.quorum
+            ),
+            (3, 256, 2)
+        );
         let nodes: Vec<&str> = cluster.nodes.keys().map(String::as_str).collect();
-        assert_eq!(nodes, ["orders-default-0", "orders-default-1", "orders-default-2"]);
-        assert_eq!(cluster.default_image, "default:1");
+        assert_eq!(
+            nodes,
+            ["orders-default-0", "orders-default-1", "orders-default-2"]
+        );
+        assert_eq!(cluster.default_image, "node:1");
         assert!(cluster.keeps_data());
     }
 
@@ -295,24 +352,42 @@ mod tests {
     fn the_scaled_count_overrides_the_only_pool() {
         let mut cluster = fixtures::cluster(3);
         cluster.spec.nodes = Some(5);
-        assert_eq!(validate(&cluster, Some("i")).unwrap().nodes.len(), 5);
+        assert_eq!(
+            validate(&cluster, &fixtures::defaults())
+                .unwrap()
+                .nodes
+                .len(),
+            5
+        );
     }
 
     #[test]
     fn the_stricter_of_read_and_write_is_the_default_quorum() {
         let mut cluster = fixtures::cluster(3);
-        cluster.spec.consistency = Consistency { read: "one".into(), write: "3".into() };
-        assert_eq!(validate(&cluster, Some("i")).unwrap().quorum, 3);
+        cluster.spec.consistency = Consistency {
+            read: "one".into(),
+            write: "3".into(),
+        };
+        assert_eq!(validate(&cluster, &fixtures::defaults()).unwrap().quorum, 3);
     }
 
     #[test]
     fn what_cannot_be_carried_out_is_refused() {
         assert_eq!(
             refused(|c| c.spec.pools[0].nodes = 2),
-            InvalidSpec::TooFewNodes { factor: 3, nodes: 2 }
+            InvalidSpec::TooFewNodes {
+                factor: 3,
+                nodes: 2
+            }
         );
-        assert!(matches!(refused(|c| c.spec.partitions = 100), InvalidSpec::Number { .. }));
-        assert!(matches!(refused(|c| c.spec.partitions = -4), InvalidSpec::Number { .. }));
+        assert!(matches!(
+            refused(|c| c.spec.partitions = 100),
+            InvalidSpec::Number { .. }
+        ));
+        assert!(matches!(
+            refused(|c| c.spec.partitions = -4),
+            InvalidSpec::Number { .. }
+        ));
         assert!(matches!(
             refused(|c| c.spec.consistency.write = "4".into()),
             InvalidSpec::Consistency { field: "write", .. }
@@ -330,17 +405,28 @@ mod tests {
 
     #[test]
     fn a_node_beyond_the_count_still_has_its_seat() {
-        let cluster = validate(&fixtures::cluster(3), Some("i")).unwrap();
+        let cluster = validate(&fixtures::cluster(3), &fixtures::defaults()).unwrap();
         let seat = cluster.seat_of("orders-default-7").unwrap();
         assert_eq!((seat.pool.as_str(), seat.ordinal), ("default", 7));
-        for foreign in ["orders-other-0", "others-default-0", "orders-default-x", "orders"] {
+        for foreign in [
+            "orders-other-0",
+            "others-default-0",
+            "orders-default-x",
+            "orders",
+        ] {
             assert_eq!(cluster.seat_of(foreign), None, "{foreign}");
         }
     }
 
     #[test]
     fn an_image_is_needed_from_somewhere() {
-        let cluster = fixtures::cluster(3);
-        assert_eq!(validate(&cluster, None), Err(InvalidSpec::NoImage));
+        let defaults = NodeDefaults {
+            image: None,
+            ..fixtures::defaults()
+        };
+        assert_eq!(
+            validate(&fixtures::cluster(3), &defaults),
+            Err(InvalidSpec::NoImage)
+        );
     }
 }

@@ -29,10 +29,19 @@ impl WriteError {
     pub(crate) fn new(object: String, error: &kube::Error) -> Self {
         match error {
             kube::Error::Api(status) if matches!(status.code, 400 | 403 | 405 | 422) => {
-                Self::Refused { object, message: status.message.clone() }
+                Self::Refused {
+                    object,
+                    message: status.message.clone(),
+                }
             }
-            kube::Error::Api(status) => Self::Unknown { object, message: status.message.clone() },
-            other => Self::Unknown { object, message: other.to_string() },
+            kube::Error::Api(status) => Self::Unknown {
+                object,
+                message: status.message.clone(),
+            },
+            other => Self::Unknown {
+                object,
+                message: other.to_string(),
+            },
         }
     }
 }

@@ -2,9 +2,14 @@
 //!
 //! Every field but `pools[].nodes` has a default. A field that this release cannot change on
 //! a living cluster is immutable here, so that a wish is refused instead of ignored.
+#![expect(
+    unreachable_pub,
+    reason = "KubeSchema copies each struct into a function"
+)]
 
 use std::collections::BTreeMap;
 
+use clap::ValueEnum;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -72,9 +77,10 @@ pub struct KVClusterSpec {
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
 
-    /// When nodes pull their image.
-    #[serde(default)]
-    pub image_pull_policy: ImagePullPolicy,
+    /// When nodes pull their image. Default: what the operator was installed with, which is
+    /// `IfNotPresent` unless its installation says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<ImagePullPolicy>,
 
     /// Copies of every key (N), each on another node. Immutable.
     #[serde(default = "default_replication_factor")]
@@ -112,7 +118,10 @@ pub struct KVClusterSpec {
 }
 
 /// When a container's image is pulled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema, ValueEnum,
+)]
+#[value(rename_all = "PascalCase")]
 pub enum ImagePullPolicy {
     /// At every start.
     Always,
@@ -139,16 +148,25 @@ impl ImagePullPolicy {
 #[serde(default)]
 pub struct Consistency {
     /// Copies that must answer a read: `one`, `quorum`, `all`, `local_quorum`, or a number in quotes.
-    #[schemars(length(max = 12), regex(pattern = r"^(one|quorum|all|local_quorum|[1-9])$"))]
+    #[schemars(
+        length(max = 12),
+        regex(pattern = r"^(one|quorum|all|local_quorum|[1-9])$")
+    )]
     pub read: String,
     /// Copies that must have stored a write before it is acknowledged; values as for `read`.
-    #[schemars(length(max = 12), regex(pattern = r"^(one|quorum|all|local_quorum|[1-9])$"))]
+    #[schemars(
+        length(max = 12),
+        regex(pattern = r"^(one|quorum|all|local_quorum|[1-9])$")
+    )]
     pub write: String,
 }
 
 impl Default for Consistency {
     fn default() -> Self {
-        Self { read: "quorum".to_owned(), write: "quorum".to_owned() }
+        Self {
+            read: "quorum".to_owned(),
+            write: "quorum".to_owned(),
+        }
     }
 }
 
@@ -158,7 +176,10 @@ impl Default for Consistency {
 pub struct Pool {
     /// Part of the nodes' names: `<cluster>-<pool>-<n>`.
     #[serde(default = "default_pool_name")]
-    #[schemars(length(min = 1, max = 20), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 20),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub name: String,
     /// Number of nodes.
     #[schemars(range(min = 1, max = 1000))]
@@ -251,7 +272,10 @@ pub enum RetentionPolicy {
 #[serde(rename_all = "camelCase", default)]
 pub struct Rebalance {
     /// Bytes that a node sends or receives per second at most, such as `50Mi`.
-    #[schemars(length(min = 1, max = 24), regex(pattern = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$"))]
+    #[schemars(
+        length(min = 1, max = 24),
+        regex(pattern = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$")
+    )]
     pub max_bytes_per_second: String,
     /// Partitions that a node sends or receives at the same time at most.
     #[schemars(range(min = 1, max = 64))]
@@ -260,7 +284,10 @@ pub struct Rebalance {
 
 impl Default for Rebalance {
     fn default() -> Self {
-        Self { max_bytes_per_second: "50Mi".to_owned(), streams_per_node: 2 }
+        Self {
+            max_bytes_per_second: "50Mi".to_owned(),
+            streams_per_node: 2,
+        }
     }
 }
 

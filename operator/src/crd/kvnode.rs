@@ -3,6 +3,7 @@
 //! The spec is what the operator decided or learned once (zone, identity, image); the status
 //! is what it saw last. A `KVNode` owns its Pod. Its claim carries the same name but is owned
 //! by no `KVNode`: garbage collection must never delete data.
+#![expect(clippy::duplicated_attributes, reason = "columns are alike")]
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -26,8 +27,17 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Epoch", type_ = "integer", json_path = ".status.ringEpoch"),
     printcolumn(name = "Zone", type_ = "string", json_path = ".spec.zone"),
     printcolumn(name = "Vnodes", type_ = "integer", json_path = ".status.vnodes"),
-    printcolumn(name = "Id", type_ = "string", json_path = ".spec.nodeId", priority = "1"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Id",
+        type_ = "string",
+        json_path = ".spec.nodeId",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KVNodeSpec {

@@ -4,6 +4,11 @@
 //! makes sure that there is only one, and later replaced under its resourceVersion. Owners
 //! are one string of node numbers, partition by partition: 16,384 partitions with three owners
 //! among a thousand nodes take 200 KB, far below the limit of an object.
+#![expect(clippy::duplicated_attributes, reason = "columns are alike")]
+#![expect(
+    unreachable_pub,
+    reason = "KubeSchema copies each struct into a function"
+)]
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
@@ -32,8 +37,16 @@ use uuid::Uuid;
     doc = "The placement of a KVCluster at one epoch. Written by the operator; deleting it loses nothing, for it is rebuilt from the nodes.",
     printcolumn(name = "Epoch", type_ = "integer", json_path = ".spec.epoch"),
     printcolumn(name = "Partitions", type_ = "integer", json_path = ".spec.partitions"),
-    printcolumn(name = "Copies", type_ = "integer", json_path = ".spec.replicationFactor"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Copies",
+        type_ = "integer",
+        json_path = ".spec.replicationFactor"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[x_kube(
     validation = Rule::new("self.epoch > oldSelf.epoch || self.fingerprint == oldSelf.fingerprint")
@@ -146,7 +159,11 @@ impl TryFrom<&KVRingSpec> for Placement {
 
     fn try_from(spec: &KVRingSpec) -> Result<Self, Self::Error> {
         let number = |field, value: i32| u32::try_from(value).map_err(|_| bad(field, value));
-        let nodes = spec.nodes.iter().map(Node::try_from).collect::<Result<_, _>>()?;
+        let nodes = spec
+            .nodes
+            .iter()
+            .map(Node::try_from)
+            .collect::<Result<_, _>>()?;
         let factor = u8::try_from(spec.replication_factor)
             .ok()
             .and_then(|factor| ReplicationFactor::new(factor).ok())
@@ -229,7 +246,12 @@ fn owners_text(placement: &Placement) -> String {
 
 fn owners_parsed(text: &str) -> Result<Vec<NodeIndex>, RingDocumentError> {
     text.split([' ', ','])
-        .map(|number| number.parse().map(NodeIndex).map_err(|_| bad("owners", number)))
+        .map(|number| {
+            number
+                .parse()
+                .map(NodeIndex)
+                .map_err(|_| bad("owners", number))
+        })
         .collect()
 }
 
@@ -241,8 +263,15 @@ fn parsed<T: std::str::FromStr>(field: &'static str, text: &str) -> Result<T, Ri
     text.parse().map_err(|_| bad(field, text))
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers hand over numbers as they are"
+)]
 fn bad(field: &'static str, value: impl ToString) -> RingDocumentError {
-    RingDocumentError::Field { field, value: value.to_string() }
+    RingDocumentError::Field {
+        field,
+        value: value.to_string(),
+    }
 }
 
 fn narrow(value: u32) -> i32 {

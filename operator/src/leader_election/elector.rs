@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, ObjectMeta, PostParams};
 use kube::Client;
+use kube::api::{Api, ObjectMeta, PostParams};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -92,7 +92,9 @@ impl Elector {
     async fn attempt(&mut self) -> Result<bool, kube::Error> {
         let attempt = timeout(CALL_TIMEOUT, self.attempt_untimed());
         attempt.await.unwrap_or_else(|_| {
-            Err(kube::Error::Service("the API server did not answer in time".into()))
+            Err(kube::Error::Service(
+                "the API server did not answer in time".into(),
+            ))
         })
     }
 
@@ -100,8 +102,15 @@ impl Elector {
         let now = Instant::now();
         let lease = self.leases.get_opt(&self.name).await?;
         self.seen = observe(self.seen.take(), lease.as_ref().map(seen), now);
-        let unchanged = self.seen.as_ref().map_or(Duration::ZERO, |seen| now - seen.since);
-        let verdict = evaluate(self.seen.as_ref().map(|seen| &seen.lease), &self.id, unchanged);
+        let unchanged = self
+            .seen
+            .as_ref()
+            .map_or(Duration::ZERO, |seen| now - seen.since);
+        let verdict = evaluate(
+            self.seen.as_ref().map(|seen| &seen.lease),
+            &self.id,
+            unchanged,
+        );
         let written = match (verdict, lease) {
             (Verdict::Wait, _) => return Ok(false),
             (_, None) => {
@@ -111,7 +120,9 @@ impl Elector {
             (verdict, Some(lease)) => {
                 // The resourceVersion makes it a compare-and-swap.
                 let lease = self.lease(Some(lease), verdict == Verdict::Take);
-                self.leases.replace(&self.name, &PostParams::default(), &lease).await
+                self.leases
+                    .replace(&self.name, &PostParams::default(), &lease)
+                    .await
             }
         };
         match written {
@@ -125,33 +136,43 @@ impl Elector {
 
     fn lease(&self, old: Option<Lease>, taken: bool) -> Lease {
         let now = MicroTime((self.now)());
-        let (metadata, old) = match old {
-            Some(lease) => (lease.metadata, lease.spec.unwrap_or_default()),
-            None => {
-                let name = Some(self.name.clone());
-                (ObjectMeta { name, ..ObjectMeta::default() }, LeaseSpec::default())
-            }
-        };
+        let name = Some(self.name.clone());
+        let old = old.unwrap_or_else(|| Lease {
+            metadata: ObjectMeta {
+                name,
+                ..ObjectMeta::default()
+            },
+            spec: None,
+        });
+        let (metadata, old) = (old.metadata, old.spec.unwrap_or_default());
         let transitions = old.lease_transitions.unwrap_or(0);
         let spec = LeaseSpec {
             holder_identity: Some(self.id.clone()),
             lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
-            acquire_time: if taken { Some(now.clone()) } else { old.acquire_time },
+            acquire_time: if taken {
+                Some(now.clone())
+            } else {
+                old.acquire_time
+            },
             renew_time: Some(now),
             lease_transitions: Some(transitions.saturating_add(i32::from(taken))),
             ..LeaseSpec::default()
         };
-        Lease { metadata, spec: Some(spec) }
+        Lease {
+            metadata,
+            spec: Some(spec),
+        }
     }
 
     /// Lets the next replica take over at once.
     async fn give_up(&self) {
-        let Ok(Ok(Some(mut lease))) =
-            timeout(CALL_TIMEOUT, self.leases.get_opt(&self.name)).await
+        let Ok(Ok(Some(mut lease))) = timeout(CALL_TIMEOUT, self.leases.get_opt(&self.name)).await
         else {
             return;
         };
-        let Some(spec) = lease.spec.as_mut() else { return };
+        let Some(spec) = lease.spec.as_mut() else {
+            return;
+        };
         if spec.holder_identity.as_deref() != Some(self.id.as_str()) {
             return;
         }
@@ -166,10 +187,15 @@ impl Elector {
 
 fn seen(lease: &Lease) -> SeenLease {
     let spec = lease.spec.clone().unwrap_or_default();
-    let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    let seconds = spec
+        .lease_duration_seconds
+        .and_then(|seconds| u64::try_from(seconds).ok());
     SeenLease {
         holder: spec.holder_identity.unwrap_or_default(),
-        renewed: spec.renew_time.map(|time| time.0.to_string()).unwrap_or_default(),
+        renewed: spec
+            .renew_time
+            .map(|time| time.0.to_string())
+            .unwrap_or_default(),
         duration: seconds.map_or(LEASE_DURATION, Duration::from_secs),
     }
 }

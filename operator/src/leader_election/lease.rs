@@ -82,19 +82,27 @@ mod tests {
     #[test]
     fn a_missing_or_abandoned_lease_is_taken_at_once() {
         assert_eq!(evaluate(None, "a", Duration::ZERO), Verdict::Take);
-        assert_eq!(evaluate(Some(&lease("", "1")), "a", Duration::ZERO), Verdict::Take);
+        assert_eq!(
+            evaluate(Some(&lease("", "1")), "a", Duration::ZERO),
+            Verdict::Take
+        );
     }
 
     #[test]
     fn ones_own_lease_is_renewed_however_old() {
         let own = lease("a", "1");
-        assert_eq!(evaluate(Some(&own), "a", Duration::from_hours(1)), Verdict::Renew);
+        assert_eq!(
+            evaluate(Some(&own), "a", Duration::from_hours(1)),
+            Verdict::Renew
+        );
     }
 
     #[test]
     fn anothers_lease_is_taken_only_when_it_has_not_changed_for_its_duration() {
         let other = lease("b", "1");
-        let almost = LEASE_DURATION.checked_sub(Duration::from_millis(1)).unwrap();
+        let almost = LEASE_DURATION
+            .checked_sub(Duration::from_millis(1))
+            .unwrap();
         assert_eq!(evaluate(Some(&other), "a", almost), Verdict::Wait);
         assert_eq!(evaluate(Some(&other), "a", LEASE_DURATION), Verdict::Take);
     }

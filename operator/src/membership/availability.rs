@@ -23,8 +23,12 @@ pub(crate) fn availability(
     serving: &BTreeSet<NodeId>,
     quorum: usize,
 ) -> Availability {
-    let absent: Vec<NodeId> =
-        ring.nodes().iter().map(|node| node.id).filter(|id| !serving.contains(id)).collect();
+    let absent: Vec<NodeId> = ring
+        .nodes()
+        .iter()
+        .map(|node| node.id)
+        .filter(|id| !serving.contains(id))
+        .collect();
     let below = |needed| partitions_below(ring, &absent, needed).count();
     Availability {
         partitions: ring.partitions().ids().len(),
@@ -44,10 +48,20 @@ pub(crate) struct ZoneSpread {
 
 /// Counts the partitions that do not make use of all the zones that they could.
 pub(crate) fn zone_spread(ring: &Placement) -> ZoneSpread {
-    let known: BTreeSet<&str> =
-        ring.nodes().iter().map(|node| node.zone.0.as_str()).filter(|zone| *zone != NO_ZONE).collect();
-    let zones: BTreeSet<&str> = ring.nodes().iter().map(|node| node.zone.0.as_str()).collect();
-    let possible = zones.len().min(usize::from(ring.replication_factor().get()));
+    let known: BTreeSet<&str> = ring
+        .nodes()
+        .iter()
+        .map(|node| node.zone.0.as_str())
+        .filter(|zone| *zone != NO_ZONE)
+        .collect();
+    let zones: BTreeSet<&str> = ring
+        .nodes()
+        .iter()
+        .map(|node| node.zone.0.as_str())
+        .collect();
+    let possible = zones
+        .len()
+        .min(usize::from(ring.replication_factor().get()));
     let crowded = ring
         .partitions()
         .ids()
@@ -60,5 +74,8 @@ pub(crate) fn zone_spread(ring: &Placement) -> ZoneSpread {
             used.len() < possible
         })
         .count();
-    ZoneSpread { zones: known.len(), crowded }
+    ZoneSpread {
+        zones: known.len(),
+        crowded,
+    }
 }

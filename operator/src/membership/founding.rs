@@ -35,8 +35,10 @@ pub(crate) fn found(
     cluster_id: Uuid,
     seed: u64,
 ) -> Result<Placement, FoundingError> {
-    let nodes: Vec<Node> =
-        founders.iter().map(|founder| node(cluster, namespace, founder)).collect();
+    let nodes: Vec<Node> = founders
+        .iter()
+        .map(|founder| node(cluster, namespace, founder))
+        .collect();
     Ok(annulus_ring::found(
         cluster_id,
         HashSeed(seed),

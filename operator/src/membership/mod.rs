@@ -14,4 +14,9 @@ mod step;
 
 pub(crate) use availability::{Availability, ZoneSpread, availability, zone_spread};
 pub(crate) use founding::found;
-pub(crate) use step::{Blocked, Desired, Finding, Founder, Observed, ObservedNode, Plan, Seat, Step, next};
+pub(crate) use step::{
+    Blocked, Desired, Finding, Founder, Observed, ObservedNode, Plan, Seat, Step, next,
+};
+
+#[cfg(test)]
+mod tests;

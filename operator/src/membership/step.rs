@@ -133,7 +133,10 @@ pub(crate) enum Finding {
 pub(crate) fn next(observed: &Observed, desired: &Desired) -> Plan {
     match &observed.ring {
         Some(ring) => with_ring(ring, observed, desired),
-        None => Plan { step: without_ring(observed, desired), findings: Vec::new() },
+        None => Plan {
+            step: without_ring(observed, desired),
+            findings: Vec::new(),
+        },
     }
 }
 
@@ -164,8 +167,11 @@ fn without_ring(observed: &Observed, desired: &Desired) -> Step {
 
 /// All desired nodes answer, and no node holds a placement.
 fn founding(observed: &Observed, desired: &Desired) -> Step {
-    let surplus: Vec<&String> =
-        observed.nodes.keys().filter(|name| !desired.nodes.contains_key(*name)).collect();
+    let surplus: Vec<&String> = observed
+        .nodes
+        .keys()
+        .filter(|name| !desired.nodes.contains_key(*name))
+        .collect();
     if !surplus.is_empty() {
         return remove_surplus(observed, &surplus);
     }
@@ -190,7 +196,10 @@ fn founding(observed: &Observed, desired: &Desired) -> Step {
 /// A surplus node goes when it is known to be empty: it says so, or it never ran.
 fn remove_surplus(observed: &Observed, surplus: &[&String]) -> Step {
     let (empty, unknown): (Vec<&String>, Vec<&String>) = surplus.iter().partition(|name| {
-        observed.nodes.get(**name).is_some_and(|node| node.report.is_some() || !node.seen_before)
+        observed
+            .nodes
+            .get(**name)
+            .is_some_and(|node| node.report.is_some() || !node.seen_before)
     });
     if empty.is_empty() {
         return Step::AwaitNodes(unknown.into_iter().cloned().collect());
@@ -205,22 +214,28 @@ fn with_ring(ring: &Placement, observed: &Observed, desired: &Desired) -> Plan {
     let mut ahead: Option<(&str, RingEpoch)> = None;
     for (name, report) in reports(observed) {
         match standing(ring, name, report) {
-            Standing::Current => {}
+            Standing::Current | Standing::NoMember => {}
             Standing::Behind => behind.push(name.to_owned()),
             Standing::Ahead(epoch) => {
                 if ahead.is_none_or(|(_, most)| epoch > most) {
                     ahead = Some((name, epoch));
                 }
             }
-            Standing::NoMember => {}
-            Standing::Replaced => findings.push(Finding::Replaced { node: name.to_owned() }),
-            Standing::Foreign => findings.push(Finding::ForeignDisk { node: name.to_owned() }),
+            Standing::Replaced => findings.push(Finding::Replaced {
+                node: name.to_owned(),
+            }),
+            Standing::Foreign => findings.push(Finding::ForeignDisk {
+                node: name.to_owned(),
+            }),
             Standing::Contradicts => {
                 let text = format!(
                     "{name} holds another placement of epoch {} than the KVRing",
                     ring.epoch()
                 );
-                return Plan { step: Step::Blocked(Blocked::RingConflict(text)), findings };
+                return Plan {
+                    step: Step::Blocked(Blocked::RingConflict(text)),
+                    findings,
+                };
             }
         }
     }
@@ -245,7 +260,10 @@ enum Standing {
 }
 
 fn standing(ring: &Placement, name: &str, report: &NodeReport) -> Standing {
-    if report.holds.is_some_and(|held| held.cluster_id != ring.cluster_id()) {
+    if report
+        .holds
+        .is_some_and(|held| held.cluster_id != ring.cluster_id())
+    {
         return Standing::Foreign;
     }
     match (ring.node_by_id(report.id), report.holds) {
@@ -266,10 +284,17 @@ fn standing(ring: &Placement, name: &str, report: &NodeReport) -> Standing {
 
 fn spec_findings(ring: &Placement, desired: &Desired) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let members: BTreeMap<&str, u32> =
-        ring.nodes().iter().map(|node| (node.name.as_str(), node.capacity.get())).collect();
-    let missing: Vec<String> =
-        desired.nodes.keys().filter(|name| !members.contains_key(name.as_str())).cloned().collect();
+    let members: BTreeMap<&str, u32> = ring
+        .nodes()
+        .iter()
+        .map(|node| (node.name.as_str(), node.capacity.get()))
+        .collect();
+    let missing: Vec<String> = desired
+        .nodes
+        .keys()
+        .filter(|name| !members.contains_key(name.as_str()))
+        .cloned()
+        .collect();
     let surplus: Vec<String> = members
         .keys()
         .filter(|name| !desired.nodes.contains_key(**name))
@@ -279,12 +304,18 @@ fn spec_findings(ring: &Placement, desired: &Desired) -> Vec<Finding> {
         .nodes
         .iter()
         .filter(|(name, seat)| {
-            members.get(name.as_str()).is_some_and(|capacity| *capacity != seat.capacity)
+            members
+                .get(name.as_str())
+                .is_some_and(|capacity| *capacity != seat.capacity)
         })
         .map(|(name, _)| name.clone())
         .collect();
     if !(missing.is_empty() && surplus.is_empty() && resized.is_empty()) {
-        findings.push(Finding::OtherNodes { missing, surplus, resized });
+        findings.push(Finding::OtherNodes {
+            missing,
+            surplus,
+            resized,
+        });
     }
     let ring = (ring.partitions().get(), ring.replication_factor().get());
     let spec = (desired.partitions, desired.replication_factor);
@@ -302,7 +333,9 @@ fn reports(observed: &Observed) -> impl Iterator<Item = (&str, &NodeReport)> {
 }
 
 fn holders(observed: &Observed) -> Vec<(&str, HeldPlacement)> {
-    reports(observed).filter_map(|(name, report)| report.holds.map(|held| (name, held))).collect()
+    reports(observed)
+        .filter_map(|(name, report)| report.holds.map(|held| (name, held)))
+        .collect()
 }
 
 /// Placements that cannot both be true: of two rings, or two of one epoch.
@@ -311,10 +344,13 @@ fn conflict(holders: &[(&str, HeldPlacement)]) -> Option<String> {
     let mut fingerprints: BTreeMap<RingEpoch, (&str, u64)> = BTreeMap::new();
     for (name, held) in holders {
         if held.cluster_id != ring.cluster_id {
-            return Some(format!("the disks of {reference} and {name} belong to different rings"));
+            return Some(format!(
+                "the disks of {reference} and {name} belong to different rings"
+            ));
         }
-        let (first, fingerprint) =
-            *fingerprints.entry(held.epoch).or_insert((name, held.fingerprint));
+        let (first, fingerprint) = *fingerprints
+            .entry(held.epoch)
+            .or_insert((name, held.fingerprint));
         if fingerprint != held.fingerprint {
             return Some(format!(
                 "{first} and {name} hold different placements of epoch {}",

@@ -13,7 +13,11 @@ struct Verdict {
 }
 
 fn verdict(status: bool, reason: Reason, message: impl Into<String>) -> Verdict {
-    Verdict { status, reason, message: message.into() }
+    Verdict {
+        status,
+        reason,
+        message: message.into(),
+    }
 }
 
 /// All conditions, in their order. One whose status did not change keeps its date.
@@ -62,21 +66,34 @@ fn obstacle(facts: &Facts) -> Option<(Reason, String)> {
         return Some(disk.clone());
     }
     let Some(ring) = &facts.ring else {
-        return Some((Reason::Founding, facts.waiting_for.clone().unwrap_or_default()));
+        return Some((
+            Reason::Founding,
+            facts.waiting_for.clone().unwrap_or_default(),
+        ));
     };
     if !facts.all_ready() {
-        return Some((Reason::NodesNotReady, format!("not serving: {}", facts.missing())));
+        return Some((
+            Reason::NodesNotReady,
+            format!("not serving: {}", facts.missing()),
+        ));
     }
     if !ring.pending.is_empty() {
         return Some((Reason::HandingOver, format!("to {}", listed(&ring.pending))));
     }
-    facts.retrying.clone().map(|message| (Reason::Retrying, message))
+    facts
+        .retrying
+        .clone()
+        .map(|message| (Reason::Retrying, message))
 }
 
 fn ready(facts: &Facts) -> Verdict {
     match obstacle(facts) {
         Some((reason, message)) => verdict(false, reason, message),
-        None => verdict(true, Reason::AllNodesServe, format!("{} nodes serve", facts.nodes.len())),
+        None => verdict(
+            true,
+            Reason::AllNodesServe,
+            format!("{} nodes serve", facts.nodes.len()),
+        ),
     }
 }
 
@@ -108,13 +125,21 @@ fn available(facts: &Facts) -> Verdict {
                 facts.missing()
             ),
         ),
-        Some(_) => verdict(true, Reason::QuorumAvailable, "every partition has its quorum"),
+        Some(_) => verdict(
+            true,
+            Reason::QuorumAvailable,
+            "every partition has its quorum",
+        ),
     }
 }
 
 fn progressing(facts: &Facts) -> Verdict {
     if facts.ring.is_none() {
-        return verdict(true, Reason::Founding, facts.waiting_for.clone().unwrap_or_default());
+        return verdict(
+            true,
+            Reason::Founding,
+            facts.waiting_for.clone().unwrap_or_default(),
+        );
     }
     if !facts.outdated.is_empty() {
         return verdict(
@@ -131,9 +156,11 @@ fn degraded(facts: &Facts) -> Verdict {
         return verdict(true, *reason, message.clone());
     }
     match &facts.ring {
-        Some(_) if !facts.all_ready() => {
-            verdict(true, Reason::NodesNotReady, format!("not serving: {}", facts.missing()))
-        }
+        Some(_) if !facts.all_ready() => verdict(
+            true,
+            Reason::NodesNotReady,
+            format!("not serving: {}", facts.missing()),
+        ),
         Some(_) => verdict(false, Reason::AsDesired, ""),
         None => verdict(false, Reason::NotFounded, "there is no ring yet"),
     }
@@ -162,10 +189,17 @@ fn topology(facts: &Facts) -> Verdict {
         Some(ring) if ring.spread.crowded > 0 => verdict(
             false,
             Reason::ZonesCrowded,
-            format!("{} partitions are in fewer zones than possible", ring.spread.crowded),
+            format!(
+                "{} partitions are in fewer zones than possible",
+                ring.spread.crowded
+            ),
         ),
         Some(ring) if ring.spread.zones == 0 => verdict(true, Reason::NoZones, "no zone is known"),
-        Some(ring) => verdict(true, Reason::ZonesSpread, format!("{} zones", ring.spread.zones)),
+        Some(ring) => verdict(
+            true,
+            Reason::ZonesSpread,
+            format!("{} zones", ring.spread.zones),
+        ),
     }
 }
 
@@ -178,7 +212,11 @@ fn converged(facts: &Facts) -> Verdict {
         Some(ring) => verdict(
             false,
             Reason::PlacementPending,
-            format!("not known to hold epoch {}: {}", ring.epoch, listed(&ring.pending)),
+            format!(
+                "not known to hold epoch {}: {}",
+                ring.epoch,
+                listed(&ring.pending)
+            ),
         ),
     }
 }
@@ -200,12 +238,17 @@ pub(crate) fn changes(old: &[Condition], new: &[Condition]) -> Vec<Change> {
         let same = before
             .is_some_and(|old| old.reason == condition.reason && old.status == condition.status);
         let known = old.iter().any(|old| old.reason == condition.reason);
-        let reason = Reason::ALL.iter().find(|reason| reason.as_str() == condition.reason);
+        let reason = Reason::ALL
+            .iter()
+            .find(|reason| reason.as_str() == condition.reason);
         let Some(reason) = reason.filter(|reason| reason.level() != EventLevel::Silent) else {
             continue;
         };
         if !same && !known && changes.iter().all(|change| change.reason != *reason) {
-            changes.push(Change { reason: *reason, message: condition.message.clone() });
+            changes.push(Change {
+                reason: *reason,
+                message: condition.message.clone(),
+            });
         }
     }
     changes

@@ -11,6 +11,5 @@ mod report;
 
 pub(crate) use conditions::changes;
 pub(crate) use facts::{Facts, RingFacts, listed};
-pub use reason::conditions_page;
-pub(crate) use reason::{ConditionType, EventLevel, Reason};
+pub(crate) use reason::{ConditionType, EventLevel, Reason, conditions_page};
 pub(crate) use report::report;

@@ -14,7 +14,9 @@ pub(super) fn operation(facts: &Facts, old: Option<&Operation>, now: &Time) -> O
         }
         Some(_) => return None,
     };
-    let started = old.and_then(|old| old.started.clone()).unwrap_or_else(|| now.clone());
+    let started = old
+        .and_then(|old| old.started.clone())
+        .unwrap_or_else(|| now.clone());
     Some(Operation {
         r#type: OperationType::Founding,
         phase: phase.to_owned(),

@@ -58,11 +58,17 @@ impl ConditionType {
             Self::Ready => "All nodes serve, and the cluster is as its spec asks.",
             Self::Reconciling => "The operator is working towards the spec.",
             Self::Stalled => "The operator cannot go on until a person changes something.",
-            Self::Available => "Every partition can serve a read and a write at the cluster's default consistency.",
+            Self::Available => {
+                "Every partition can serve a read and a write at the cluster's default consistency."
+            }
             Self::Progressing => "An operation is changing the cluster, or is to.",
-            Self::Degraded => "A node or a disk is missing. May be true while the cluster is available.",
+            Self::Degraded => {
+                "A node or a disk is missing. May be true while the cluster is available."
+            }
             Self::FullyReplicated => "Every copy of every partition is on a node that serves.",
-            Self::TopologySatisfied => "The copies of each partition are in as many zones as there are.",
+            Self::TopologySatisfied => {
+                "The copies of each partition are in as many zones as there are."
+            }
             Self::MembershipConverged => "Every node of the ring holds the recorded placement.",
         }
     }
@@ -145,10 +151,10 @@ reasons! {
 }
 
 /// The page `docs/operations/conditions.md`.
-pub fn conditions_page() -> String {
+pub(crate) fn conditions_page() -> String {
     let mut page = String::from(
         "# Conditions and events of a KVCluster\n\n\
-         <!-- Generated from operator/src/status/reason.rs by `cargo xtask docs`. -->\n\n\
+         <!-- Generated from operator/src/status/reason.rs by `cargo xtask generate`. -->\n\n\
          Every condition is always there. `Ready`, `Reconciling` and `Stalled` are as kstatus \
          reads them, so `kubectl wait`, Helm and GitOps tools understand them.\n\n\
          ## Conditions\n\n| type | true means |\n|---|---|\n",
@@ -166,7 +172,10 @@ pub fn conditions_page() -> String {
             EventLevel::Normal => "Normal",
             EventLevel::Warning => "Warning",
         };
-        line(&mut page, &[reason.as_str(), event, reason.meaning(), reason.remedy()]);
+        line(
+            &mut page,
+            &[reason.as_str(), event, reason.meaning(), reason.remedy()],
+        );
     }
     page
 }

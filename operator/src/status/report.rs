@@ -18,7 +18,10 @@ pub(crate) fn report(
 ) -> KVClusterStatus {
     let unknown = KVClusterStatus::default();
     let old = old.unwrap_or(&unknown);
-    let ring_epoch = facts.ring.as_ref().map(|ring| i64::try_from(ring.epoch.0).unwrap_or(i64::MAX));
+    let ring_epoch = facts
+        .ring
+        .as_ref()
+        .map(|ring| i64::try_from(ring.epoch.0).unwrap_or(i64::MAX));
     KVClusterStatus {
         observed_generation: facts.generation,
         conditions: conditions(facts, &old.conditions, now),

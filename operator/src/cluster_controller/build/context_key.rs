@@ -25,5 +25,10 @@ pub(crate) fn context_key(cluster: &ValidCluster, key: [u8; CONTEXT_KEY_BYTES]) 
         metadata.owner_references = None;
     }
     let data = BTreeMap::from([(CONTEXT_KEY_FILE.to_owned(), ByteString(key.to_vec()))]);
-    Secret { metadata, data: Some(data), immutable: Some(true), ..Secret::default() }
+    Secret {
+        metadata,
+        data: Some(data),
+        immutable: Some(true),
+        ..Secret::default()
+    }
 }

@@ -82,7 +82,10 @@ pub(crate) fn cluster_objects(cluster: &ValidCluster) -> ClusterObjects {
 
 /// Builds what exists once per node, without its pod: that one needs the KVNode's uid.
 pub(crate) fn node_objects(cluster: &ValidCluster, source: &NodeSource<'_>) -> NodeObjects {
-    NodeObjects { node: node::node(cluster, source), claim: claim::claim(cluster, source) }
+    NodeObjects {
+        node: node::node(cluster, source),
+        claim: claim::claim(cluster, source),
+    }
 }
 
 /// Metadata of an object that belongs to the cluster as a whole.
@@ -101,7 +104,11 @@ fn node_meta(cluster: &ValidCluster, source: &NodeSource<'_>) -> ObjectMeta {
     ObjectMeta {
         name: Some(source.name.to_owned()),
         namespace: Some(cluster.namespace.clone()),
-        labels: Some(names::node_labels(&cluster.name, &source.seat.pool, source.name)),
+        labels: Some(names::node_labels(
+            &cluster.name,
+            &source.seat.pool,
+            source.name,
+        )),
         ..ObjectMeta::default()
     }
 }

@@ -17,7 +17,11 @@ pub(super) fn node(cluster: &ValidCluster, source: &NodeSource<'_>) -> KVNode {
         zone: source.record.zone.clone(),
         node_id: source.record.node_id.clone(),
     };
-    KVNode { metadata, spec, status: None }
+    KVNode {
+        metadata,
+        spec,
+        status: None,
+    }
 }
 
 /// The user's image; without one, whatever the node was made with. A new operator with a new

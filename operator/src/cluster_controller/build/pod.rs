@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource,
     EnvVar, EnvVarSource, HTTPGetAction, NodeAffinity, NodeSelector, NodeSelectorRequirement,
-    NodeSelectorTerm, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod,
-    PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, Probe, ResourceRequirements,
-    SeccompProfile, SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume,
-    VolumeMount, WeightedPodAffinityTerm,
+    NodeSelectorTerm, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodAffinityTerm,
+    PodAntiAffinity, PodSecurityContext, PodSpec, Probe, ResourceRequirements, SeccompProfile,
+    SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
+    WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
@@ -52,13 +52,20 @@ pub(crate) fn pod(cluster: &ValidCluster, source: &NodeSource<'_>, node: &KVNode
         controller: Some(true),
         block_owner_deletion: Some(true),
     }]);
-    Pod { metadata, spec: Some(spec), status: None }
+    Pod {
+        metadata,
+        spec: Some(spec),
+        status: None,
+    }
 }
 
 /// Hash of all that a pod is built from, the configuration file included.
 fn revision(cluster: &ValidCluster, spec: &PodSpec) -> String {
     let spec = serde_json::to_string(spec).expect("a pod is plain data");
-    format!("{:016x}", xxh3_64(format!("{spec}{}", config(cluster)).as_bytes()))
+    format!(
+        "{:016x}",
+        xxh3_64(format!("{spec}{}", config(cluster)).as_bytes())
+    )
 }
 
 fn pod_spec(cluster: &ValidCluster, source: &NodeSource<'_>, node: &KVNode) -> PodSpec {
@@ -168,7 +175,10 @@ fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
 }
 
 fn volumes(cluster: &ValidCluster, source: &NodeSource<'_>) -> Vec<Volume> {
-    let volume = |name: &str| Volume { name: name.to_owned(), ..Volume::default() };
+    let volume = |name: &str| Volume {
+        name: name.to_owned(),
+        ..Volume::default()
+    };
     vec![
         Volume {
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
@@ -222,7 +232,10 @@ fn container_security() -> SecurityContext {
         allow_privilege_escalation: Some(false),
         read_only_root_filesystem: Some(true),
         run_as_non_root: Some(true),
-        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".to_owned()]),
+            add: None,
+        }),
         ..SecurityContext::default()
     }
 }
