@@ -17,8 +17,8 @@ pub struct Storage {
     pub memtable_bytes: usize,
     /// Size of RocksDB's block cache in bytes. Default 256 MiB.
     pub block_cache_bytes: usize,
-    /// Values from this size on are kept in blob files, in bytes. Default: all are kept in the
-    /// tree.
+    /// Values from this size on are kept in blob files, in bytes. Default 16 KiB; null keeps all in
+    /// the tree.
     pub blob_min_bytes: Option<u64>,
 }
 

@@ -1,4 +1,5 @@
 //! What survives a crash, a torn log and damaged files: real processes, real files, RocksDB.
+#![expect(clippy::unwrap_used, reason = "a test ends where it can't go on")]
 
 mod child;
 mod damaged_files;

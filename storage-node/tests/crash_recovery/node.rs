@@ -24,6 +24,7 @@ pub(crate) const EPOCH: RingEpoch = RingEpoch::FIRST;
 pub(crate) fn options() -> RocksOptions {
     RocksOptions {
         block_cache_bytes: 1 << 20,
+        blob_min_bytes: None,
         ..RocksOptions::default()
     }
 }
