@@ -176,20 +176,16 @@ impl State {
         };
         self.budget = self.budget.map(|budget| budget - 1);
         self.log.push(format!("{method} {}/{}", key.0, key.1));
-        match new {
-            Some(mut object) => {
-                self.stamp(&mut object);
-                self.objects.insert(key, object.clone());
-                (StatusCode::OK, object)
-            }
-            None => {
-                self.objects.remove(&key);
-                (
-                    StatusCode::OK,
-                    json!({"kind": "Status", "status": "Success"}),
-                )
-            }
-        }
+        let Some(mut object) = new else {
+            self.objects.remove(&key);
+            return (
+                StatusCode::OK,
+                json!({"kind": "Status", "status": "Success"}),
+            );
+        };
+        self.stamp(&mut object);
+        self.objects.insert(key, object.clone());
+        (StatusCode::OK, object)
     }
 
     fn stamp(&mut self, object: &mut Value) {

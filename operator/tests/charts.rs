@@ -1,4 +1,5 @@
 //! The charts as Helm renders them. Needs Helm: `HELM_BIN=… cargo test --test charts -- --ignored`.
+#![expect(clippy::unwrap_used, reason = "a test that fails by panicking")]
 
 use std::process::{Command, Output};
 

@@ -90,7 +90,6 @@ impl World {
     /// Carries out at most `writes` single writes of a step: then the operator is killed.
     fn take(&mut self, step: &Step, writes: usize) {
         match step {
-            Step::AwaitNodes(_) | Step::Hold | Step::Blocked(_) => {}
             Step::RemoveSurplus(nodes) => {
                 for node in nodes.iter().take(writes) {
                     self.disks.remove(node);
@@ -111,7 +110,7 @@ impl World {
                     self.disks.get_mut(node).unwrap().placement = ring;
                 }
             }
-            Step::Found(_) | Step::RecordHeld(_) => {}
+            _ => {}
         }
     }
 
