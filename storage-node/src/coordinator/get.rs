@@ -95,7 +95,7 @@ impl Coordinator {
                 Step::Wait(questions) => {
                     answers.extend(questions.into_iter().map(|question| {
                         self.ask(placement, candidates[question.0], question, read)
-                    }))
+                    }));
                 }
                 Step::Done(finding) => return Ok(finding),
                 Step::OutOfReach { answered } => {

@@ -141,7 +141,10 @@ impl Coordinator {
     async fn await_placement(&self, epoch: RingEpoch, deadline: Instant) {
         self.0.metrics.placement_restarts.inc();
         let patience = self.0.clock.now() + PLACEMENT_PATIENCE;
-        self.0.placement.wait_for(epoch, deadline.min(patience)).await;
+        self.0
+            .placement
+            .wait_for(epoch, deadline.min(patience))
+            .await;
     }
 }
 

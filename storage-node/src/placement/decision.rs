@@ -147,7 +147,7 @@ mod tests {
             Err(PlacementRefused::OtherCluster { .. })
         ));
         let seed = offer(&changed(&held, |d| {
-            (d.epoch.0, d.hash_seed) = (6, HashSeed(99))
+            (d.epoch.0, d.hash_seed) = (6, HashSeed(99));
         }));
         assert_eq!(
             seed,

@@ -16,6 +16,6 @@ mod file;
 mod store;
 
 pub(crate) use decision::PlacementRefused;
-pub(crate) use store::{InstallError, PlacementStore};
 #[cfg(test)]
 pub(crate) use store::tests;
+pub(crate) use store::{InstallError, PlacementStore};

@@ -127,7 +127,16 @@ impl PlacementStore {
     }
 
     /// Takes a placement: on disk, its vnodes made, then in use. One at a time.
+    ///
+    /// Goes on when the caller goes away: a placement whose vnodes fence older epochs off already, and
+    /// which is not in use, would leave the node without one that works.
     pub(crate) async fn install(&self, offered: Placement) -> Result<Installed, InstallError> {
+        let store = self.clone();
+        let installing = tokio::spawn(async move { store.install_to_the_end(offered).await });
+        installing.await.expect("installing does not panic and nobody aborts it")
+    }
+
+    async fn install_to_the_end(&self, offered: Placement) -> Result<Installed, InstallError> {
         let _one_at_a_time = self.0.installing.lock().await;
         let held = self.current();
         match decision::decide(held.as_deref(), self.cluster(), &offered) {
@@ -304,6 +313,16 @@ pub(crate) mod tests {
         );
         assert!(store.install(placement_of(4, 1)).await.is_err());
         assert_eq!(store.current().unwrap().epoch(), RingEpoch(2));
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_leaves_no_placement_half_installed() {
+        let store = open(None).await;
+        let mut installing = Box::pin(store.install(placement_of(3, 1)));
+        assert!(futures::poll!(&mut installing).is_pending());
+        drop(installing);
+        let deadline = SystemClock.now() + std::time::Duration::from_secs(5);
+        assert!(store.wait_for(RingEpoch(1), deadline).await.is_some());
     }
 
     #[tokio::test]

@@ -192,7 +192,10 @@ impl TestNode {
     pub(crate) async fn noticed_missed_writes(&self, count: u64) {
         let patience = SystemClock.now() + Duration::from_secs(10);
         while self.metrics.replica_write_failures.get() < count {
-            assert!(SystemClock.now() < patience, "fewer than {count} failures noticed");
+            assert!(
+                SystemClock.now() < patience,
+                "fewer than {count} failures noticed"
+            );
             sleep(Duration::from_millis(1)).await;
         }
     }
