@@ -133,7 +133,9 @@ impl PlacementStore {
     pub(crate) async fn install(&self, offered: Placement) -> Result<Installed, InstallError> {
         let store = self.clone();
         let installing = tokio::spawn(async move { store.install_to_the_end(offered).await });
-        installing.await.expect("installing does not panic and nobody aborts it")
+        installing
+            .await
+            .expect("installing does not panic and nobody aborts it")
     }
 
     async fn install_to_the_end(&self, offered: Placement) -> Result<Installed, InstallError> {
