@@ -6,7 +6,7 @@ use annulus_client::{Client, ClientError, ClientOptions, Key, KeyspaceName, Rout
 use clap::{Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{bench, delete, dev, get, node, put, ring, text};
+use crate::{bench, delete, dev, endpoint, get, node, put, ring, text};
 
 /// Annulus: a distributed key-value store without a leader.
 ///
@@ -59,15 +59,15 @@ pub(crate) enum Command {
 /// Where the cluster is.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Connection {
-    /// A node's client gRPC address; any node will do.
+    /// A node's client gRPC address; any node will do. By default 127.0.0.1:9600 where somebody
+    /// listens there, else 127.0.0.1:9700, a local ring's first node.
     #[arg(
         long,
         global = true,
         env = "ANNULUS_ENDPOINT",
-        default_value = "127.0.0.1:9600",
         value_name = "HOST:PORT"
     )]
-    pub(crate) endpoint: String,
+    endpoint: Option<String>,
 
     /// The longest time for one request, retries included.
     #[arg(long, global = true, default_value = "5s", value_name = "TIME", value_parser = text::duration)]
@@ -78,7 +78,15 @@ impl Connection {
     /// A client that sends its requests to the endpoint: for a single request nothing is won by
     /// looking for an owner first, and only the endpoint may be reachable.
     pub(crate) async fn client(&self) -> Result<Client, ClientError> {
-        Client::connect([&self.endpoint], self.options(Routing::Endpoint)).await
+        Client::connect([self.endpoint().await], self.options(Routing::Endpoint)).await
+    }
+
+    /// The given endpoint and no other, or one of the usual ones.
+    pub(crate) async fn endpoint(&self) -> &str {
+        match &self.endpoint {
+            Some(given) => given,
+            None => endpoint::first_listening(endpoint::USUAL).await,
+        }
     }
 
     /// The client's options.
@@ -101,4 +109,15 @@ pub(crate) struct KeyArgs {
     /// The keyspace: `kv` keeps concurrent values as siblings, `data` lets the last writer win.
     #[arg(long, default_value = "kv", value_name = "NAME", value_parser = KeyspaceName::new)]
     pub(crate) keyspace: KeyspaceName,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_given_endpoint_is_taken_whether_or_not_somebody_listens_there() {
+        let args = Args::parse_from(["annulus", "status", "--endpoint", "127.0.0.1:1"]);
+        assert_eq!(args.connection.endpoint().await, "127.0.0.1:1");
+    }
 }

@@ -180,7 +180,7 @@ async fn connect(connection: &Connection, command: &Bench) -> anyhow::Result<Cli
     };
     options.attempt_timeout = options.timeout;
     options.connections_per_node = usize::from(command.connections);
-    Ok(Client::connect([&connection.endpoint], options).await?)
+    Ok(Client::connect([connection.endpoint().await], options).await?)
 }
 
 /// Writes every key once, so that there is something to read.

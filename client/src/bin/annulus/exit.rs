@@ -60,7 +60,8 @@ fn hint(error: &ClientError) -> Option<&'static str> {
         return Some(
             "start a local ring with `annulus dev`, or forward a cluster's port with \
              `kubectl port-forward service/CLUSTER 9600`, or name a node with \
-             --endpoint HOST:PORT (or ANNULUS_ENDPOINT)",
+             --endpoint HOST:PORT (or ANNULUS_ENDPOINT); without one, 127.0.0.1:9600 and then \
+             127.0.0.1:9700 is tried",
         );
     }
     match (error.code, error.outcome) {

@@ -10,6 +10,7 @@ mod bench;
 mod clock;
 mod delete;
 mod dev;
+mod endpoint;
 mod exit;
 mod get;
 mod node;
@@ -19,6 +20,7 @@ mod ring;
 mod status;
 mod text;
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -34,10 +36,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => error.exit(),
     };
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(EnvFilter::try_from_env("ANNULUS_LOG").unwrap_or_else(|_| "error".into()))
-        .init();
+    start_logging();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -53,6 +52,18 @@ fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => exit::report(&error).into(),
+    }
+}
+
+/// Logs to stderr, in colours only where a terminal shows them.
+fn start_logging() {
+    let lines = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::try_from_env("ANNULUS_LOG").unwrap_or_else(|_| "error".into()));
+    if std::io::stderr().is_terminal() {
+        lines.init();
+    } else {
+        lines.with_ansi(false).init();
     }
 }
 
