@@ -1,7 +1,9 @@
 //! A running `annulus dev` for tests: started on free ports, waited for, killed in several ways.
 //!
-//! Needs the node's program: `ANNULUS_NODE_BIN`, or `annulus-node` beside the `annulus` under test
-//! (`cargo build -p annulus-node`). Where there is none, tests say so and end.
+//! Needs the node's program: `ANNULUS_NODE_BIN`, or `annulus-node` beside the `annulus` under test.
+//! Where there is none, tests fail: one that passes without running is worth nothing.
+//! `cargo test --workspace` builds it; before `cargo test -p annulus-client` build it with
+//! `cargo build -p annulus-node`. Nodes are numbered from 1.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use std::fs;
@@ -25,8 +27,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 const POLL_EVERY: Duration = Duration::from_millis(50);
 
-/// The program of the node; `None`, with a word about it, where it was not built.
-pub(crate) fn node_program() -> Option<PathBuf> {
+/// The program of the node.
+fn node_program() -> PathBuf {
     if let Some(path) = std::env::var_os("ANNULUS_NODE_BIN") {
         let path = PathBuf::from(path);
         assert!(
@@ -34,14 +36,16 @@ pub(crate) fn node_program() -> Option<PathBuf> {
             "ANNULUS_NODE_BIN names {}, which is no file",
             path.display()
         );
-        return Some(path);
+        return path;
     }
     let beside = Path::new(env!("CARGO_BIN_EXE_annulus")).with_file_name("annulus-node");
-    if !beside.is_file() {
-        eprintln!("SKIPPED: build the node first: cargo build -p annulus-node");
-        return None;
-    }
-    Some(beside)
+    assert!(
+        beside.is_file(),
+        "{} does not exist; build the node first (cargo build -p annulus-node, or test with \
+         --workspace), or name it with ANNULUS_NODE_BIN",
+        beside.display()
+    );
+    beside
 }
 
 /// A running ring. Dropping it kills all of its processes.
@@ -115,7 +119,7 @@ impl DevRing {
 
     /// SIGKILL to `annulus dev` alone: its nodes run on.
     pub(crate) fn kill_supervisor(mut self) -> (PathBuf, u16, Vec<Pid>) {
-        let pids = (0..self.nodes).filter_map(|node| self.pid(node)).collect();
+        let pids = (1..=self.nodes).filter_map(|node| self.pid(node)).collect();
         self.child.kill().expect("kill annulus dev");
         self.child.wait().expect("wait for annulus dev");
         let answer = (self.dir.clone(), self.base_port, pids);
@@ -146,7 +150,7 @@ impl DevRing {
     }
 
     fn kill_and_wait(&mut self) {
-        let mut pids: Vec<Pid> = (0..self.nodes).filter_map(|node| self.pid(node)).collect();
+        let mut pids: Vec<Pid> = (1..=self.nodes).filter_map(|node| self.pid(node)).collect();
         // The supervisor first, so that it sees no death and starts nothing.
         let _ = self.child.kill();
         for pid in &pids {
@@ -194,10 +198,7 @@ pub(crate) fn dev_command(dir: &Path, base_port: u16, nodes: u16, more: &[&str])
         .arg("--data-dir")
         .arg(dir)
         .args(more)
-        .env(
-            "ANNULUS_NODE_BIN",
-            node_program().expect("the test has looked for it"),
-        );
+        .env("ANNULUS_NODE_BIN", node_program());
     command
 }
 
@@ -259,7 +260,7 @@ pub(crate) fn free_base_port(nodes: u16) -> u16 {
         let turn = TURN.fetch_add(1, Ordering::Relaxed);
         let base = 10_000 + (process * 40 + turn * 1_004) % 20_000;
         let mut ports =
-            (0..nodes).flat_map(|node| (0..4).map(move |port| base + 100 * node + port));
+            (1..=nodes).flat_map(|node| (0..4).map(move |port| base + 100 * node + port));
         if ports.all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return base;
         }

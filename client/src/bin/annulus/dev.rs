@@ -24,15 +24,15 @@ use crate::exit::{Exit, UsageError};
 
 /// Runs a local ring of real nodes on loopback, without Kubernetes, until it is stopped.
 ///
-/// Node i listens on 127.0.0.1, its ports moved up by 100·i: node 0 on 9600 (client gRPC), 9601
-/// (client HTTP), 9602 (peers), 9603 (admin and metrics); node 1 on 9700 to 9703. It prints one line
+/// Node i listens on 127.0.0.1, its ports moved up by 100·i: node 1 on 9700 (client gRPC), 9701
+/// (client HTTP), 9702 (peers), 9703 (admin and metrics); node 2 on 9800 to 9803. It prints one line
 /// `ready` when all nodes serve. SIGINT and SIGTERM drain it. Started again on the same directory, it
 /// goes on with the same data and identities.
 ///
 /// Examples:
 ///   annulus dev
 ///   annulus dev --nodes 5 --data-dir /tmp/ring --base-port 20000
-///   kill -9 $(cat ~/.local/state/annulus/dev/node-1/pid)    # and watch `annulus status`
+///   kill -9 $(cat ~/.local/state/annulus/dev/node-2/pid)    # and watch `annulus status`
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Dev {
@@ -45,12 +45,13 @@ pub(crate) struct Dev {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Zones that the nodes of a new ring are spread over, in turn. Copies go to different zones
-    /// first, so zones with unequal numbers of nodes make unequal shares; 1 makes equal ones.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=i64::from(layout::MAX_NODES)))]
+    /// Zones that the nodes of a new ring are spread over, in turn. All processes share one machine,
+    /// which is one zone, and the shares of one zone's nodes are equal. With more zones, copies go
+    /// to different zones first, so zones with unequal numbers of nodes make unequal shares.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(layout::MAX_NODES)))]
     zones: u16,
 
-    /// The first port.
+    /// Node i's first port is 100·i above this.
     #[arg(long, value_name = "PORT", default_value_t = 9600, value_parser = clap::value_parser!(u16).range(1..))]
     base_port: u16,
 

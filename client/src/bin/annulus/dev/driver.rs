@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::files;
 use super::founding::{Report, Step, found_ring, next_step, readdressed};
-use super::layout::{Layout, NodeNumber};
+use super::layout::{Layout, NodeOrdinal, node_name};
 use super::node_calls::{fetch_placement, install, report};
 use super::process::Process;
 use super::supervisor::{Action, Event, Supervisor};
@@ -137,14 +137,14 @@ impl Driver {
         exit
     }
 
-    fn spawn(&mut self, node: NodeNumber) -> anyhow::Result<()> {
+    fn spawn(&mut self, node: NodeOrdinal) -> anyhow::Result<()> {
         let events = self.events.clone();
         let process = Process::spawn(&self.program, &self.layout, node, events, &self.tasks)?;
         self.processes[usize::from(node)] = Some(process);
         Ok(())
     }
 
-    fn signal(&self, node: NodeNumber, signal: Signal) {
+    fn signal(&self, node: NodeOrdinal, signal: Signal) {
         if let Some(process) = &self.processes[usize::from(node)] {
             process.signal(signal);
         }
@@ -225,7 +225,7 @@ impl Driver {
         Ok(())
     }
 
-    async fn install(&self, nodes: Vec<NodeNumber>) {
+    async fn install(&self, nodes: Vec<NodeOrdinal>) {
         let Some(ring) = &self.ring else { return };
         let placement = annulus_proto::ring::v1::Placement::from(ring);
         join_all(nodes.into_iter().map(|node| {
@@ -233,7 +233,8 @@ impl Driver {
             let placement = placement.clone();
             async move {
                 if let Err(error) = install(&address, placement).await {
-                    eprintln!("node-{node} does not take the placement yet: {error:#}");
+                    let name = node_name(node);
+                    eprintln!("{name} does not take the placement yet: {error:#}");
                 }
             }
         }))
@@ -241,7 +242,7 @@ impl Driver {
     }
 
     /// The end of a node's log, for a node that could not start.
-    fn show_log(&self, node: NodeNumber) {
+    fn show_log(&self, node: NodeOrdinal) {
         let log_file = self.layout.log_file(node);
         let log = std::fs::read(&log_file).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
@@ -254,10 +255,11 @@ impl Driver {
 }
 
 fn tell_who_is_missing(reports: &[Option<Report>]) {
-    for (node, report) in reports.iter().enumerate() {
+    for (node, report) in (0..).zip(reports) {
+        let name = node_name(node);
         match report {
-            None => eprintln!("node-{node} does not answer yet"),
-            Some(report) if !report.serving => eprintln!("node-{node} does not serve yet"),
+            None => eprintln!("{name} does not answer yet"),
+            Some(report) if !report.serving => eprintln!("{name} does not serve yet"),
             Some(_) => {}
         }
     }

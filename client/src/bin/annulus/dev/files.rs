@@ -9,7 +9,7 @@ use std::path::Path;
 use annulus_ring::{Placement, PlacementDocument};
 use anyhow::Context;
 
-use super::layout::{Layout, NodeNumber};
+use super::layout::{Layout, NodeOrdinal};
 use crate::clock;
 
 /// Makes the directories, the secret (once) and the configurations.
@@ -26,7 +26,7 @@ pub(super) fn prepare(layout: &Layout, nodes: u16) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write_config(layout: &Layout, node: NodeNumber) -> anyhow::Result<()> {
+fn write_config(layout: &Layout, node: NodeOrdinal) -> anyhow::Result<()> {
     let yaml = serde_yaml::to_string(&layout.config(node)).context("write a configuration")?;
     replace(&layout.config_file(node), yaml.as_bytes())
 }

@@ -7,7 +7,7 @@ use annulus_ring::{
 };
 use uuid::Uuid;
 
-use super::layout::{Layout, NodeNumber, node_name, zone};
+use super::layout::{Layout, NodeOrdinal, node_name, zone};
 
 /// Partitions of a local ring; the default of clusters.
 const PARTITIONS: u32 = 256;
@@ -32,9 +32,9 @@ pub(crate) enum Step {
     /// All nodes are there and none has a placement: found the ring.
     Found(Vec<NodeId>),
     /// A node holds a placement, but the directory has lost it: take it from this node.
-    Recover(NodeNumber),
+    Recover(NodeOrdinal),
     /// Hand the placement to these nodes.
-    Install(Vec<NodeNumber>),
+    Install(Vec<NodeOrdinal>),
 }
 
 /// Why the ring can't go on. Nothing was changed.
@@ -54,13 +54,17 @@ pub(crate) enum FoundingError {
          another --data-dir"
     )]
     WrongSize { existing: usize, asked: u16 },
+    #[error(
+        "the directory's ring has no {name}: its nodes are numbered otherwise; give another --data-dir"
+    )]
+    OtherNames { name: String },
     #[error("plan the ring: {0}")]
     Plan(#[from] PlanError),
     #[error("change the placement: {0}")]
     Placement(#[from] annulus_ring::PlacementError),
 }
 
-/// The next step; `reports` by node number, `None` for a node that does not answer.
+/// The next step; `reports` by ordinal, `None` for a node that does not answer.
 pub(crate) fn next_step(
     ring: Option<&Placement>,
     reports: &[Option<Report>],
@@ -102,7 +106,7 @@ fn without_ring(reports: &[Option<Report>]) -> Step {
 
 fn check_identity(
     ring: &Placement,
-    node: NodeNumber,
+    node: NodeOrdinal,
     report: &Report,
 ) -> Result<(), FoundingError> {
     let name = node_name(node);
@@ -126,11 +130,11 @@ pub(crate) fn found_ring(
     zones: u16,
     ids: &[NodeId],
 ) -> Result<Placement, FoundingError> {
-    let node = |(number, id): (NodeNumber, &NodeId)| Node {
+    let node = |(ordinal, id): (NodeOrdinal, &NodeId)| Node {
         id: *id,
-        name: node_name(number),
-        addresses: layout.addresses(number),
-        zone: zone(number, zones),
+        name: node_name(ordinal),
+        addresses: layout.addresses(ordinal),
+        zone: zone(ordinal, zones),
         capacity: Capacity::ONE,
         state: NodeState::Active,
     };
@@ -159,11 +163,11 @@ pub(crate) fn readdressed(
         });
     }
     let mut document = PlacementDocument::from(&ring);
-    for number in 0..nodes {
-        let name = node_name(number);
-        if let Some(node) = document.nodes.iter_mut().find(|node| node.name == name) {
-            node.addresses = layout.addresses(number);
-        }
+    for ordinal in 0..nodes {
+        let name = node_name(ordinal);
+        let node = document.nodes.iter_mut().find(|node| node.name == name);
+        let node = node.ok_or(FoundingError::OtherNames { name })?;
+        node.addresses = layout.addresses(ordinal);
     }
     if document.nodes == ring.nodes() {
         return Ok(ring);
@@ -187,9 +191,9 @@ mod tests {
         clippy::unnecessary_wraps,
         reason = "tests list nodes that may not answer"
     )]
-    fn report(number: u128, epoch: u64) -> Option<Report> {
+    fn report(ordinal: u128, epoch: u64) -> Option<Report> {
         Some(Report {
-            id: NodeId(Uuid::from_u128(number + 1)),
+            id: NodeId(Uuid::from_u128(ordinal + 1)),
             epoch,
             serving: epoch > 0,
         })
@@ -221,7 +225,7 @@ mod tests {
     #[test]
     fn a_node_whose_data_was_deleted_is_not_taken_for_the_old_one() {
         let error = next_step(Some(&founded(3)), &[report(7, 0), None, None]).unwrap_err();
-        assert!(matches!(error, FoundingError::WrongNode { name, .. } if name == "node-0"));
+        assert!(matches!(error, FoundingError::WrongNode { name, .. } if name == "node-1"));
     }
 
     #[test]
@@ -241,8 +245,18 @@ mod tests {
         assert_eq!(next.epoch().0, ring.epoch().0 + 1);
         assert_eq!(
             next.node(annulus_ring::NodeIndex(0)).addresses.grpc,
-            "127.0.0.1:9700"
+            "127.0.0.1:9800"
         );
+    }
+
+    #[test]
+    fn a_ring_with_other_names_is_refused_and_not_readdressed_in_part() {
+        let mut document = PlacementDocument::from(&founded(3));
+        document.nodes[0].name = "orders-0".into();
+        document.fingerprint = None;
+        let layout = Layout::new(Path::new("/d"), 9700, 3).unwrap();
+        let error = readdressed(document.try_into().unwrap(), &layout, 3).unwrap_err();
+        assert!(matches!(error, FoundingError::OtherNames { name } if name == "node-1"));
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub(crate) struct Layout {
     base_port: u16,
 }
 
-/// A node's number, counted from 0.
-pub(crate) type NodeNumber = u16;
+/// A node's place among the nodes, counted from 0. People see its [`number`].
+pub(crate) type NodeOrdinal = u16;
 
 /// What is written to a node's configuration file.
 #[derive(Debug, Serialize)]
@@ -41,7 +41,7 @@ struct Listen {
 impl Layout {
     /// Checks that `nodes` nodes have ports from `base_port` on.
     pub(crate) fn new(dir: &Path, base_port: u16, nodes: u16) -> Result<Self, String> {
-        let last = u32::from(base_port) + u32::from(PORTS_APART) * u32::from(nodes - 1) + 3;
+        let last = u32::from(base_port) + u32::from(PORTS_APART) * u32::from(nodes) + 3;
         if last > u32::from(u16::MAX) {
             return Err(format!(
                 "{nodes} nodes from port {base_port} on would need port {last}; \
@@ -75,27 +75,27 @@ impl Layout {
     }
 
     /// Everything of one node.
-    pub(crate) fn node_dir(&self, node: NodeNumber) -> PathBuf {
+    pub(crate) fn node_dir(&self, node: NodeOrdinal) -> PathBuf {
         self.dir.join(node_name(node))
     }
 
     /// The process id of a running node.
-    pub(crate) fn pid_file(&self, node: NodeNumber) -> PathBuf {
+    pub(crate) fn pid_file(&self, node: NodeOrdinal) -> PathBuf {
         self.node_dir(node).join("pid")
     }
 
     /// What a node says.
-    pub(crate) fn log_file(&self, node: NodeNumber) -> PathBuf {
+    pub(crate) fn log_file(&self, node: NodeOrdinal) -> PathBuf {
         self.node_dir(node).join("log")
     }
 
     /// A node's configuration.
-    pub(crate) fn config_file(&self, node: NodeNumber) -> PathBuf {
+    pub(crate) fn config_file(&self, node: NodeOrdinal) -> PathBuf {
         self.node_dir(node).join("config.yaml")
     }
 
     /// The content of that file.
-    pub(crate) fn config(&self, node: NodeNumber) -> NodeConfig {
+    pub(crate) fn config(&self, node: NodeOrdinal) -> NodeConfig {
         let NodeAddresses {
             grpc,
             http,
@@ -116,13 +116,13 @@ impl Layout {
     }
 
     /// A node's ports: client gRPC, client HTTP, peer, admin.
-    pub(crate) fn ports(&self, node: NodeNumber) -> [u16; 4] {
-        let first = self.base_port + PORTS_APART * node;
+    pub(crate) fn ports(&self, node: NodeOrdinal) -> [u16; 4] {
+        let first = self.base_port + PORTS_APART * number(node);
         [first, first + 1, first + 2, first + 3]
     }
 
     /// Where a node listens.
-    pub(crate) fn addresses(&self, node: NodeNumber) -> NodeAddresses {
+    pub(crate) fn addresses(&self, node: NodeOrdinal) -> NodeAddresses {
         let [grpc, http, peer, admin] = self.ports(node).map(|port| format!("127.0.0.1:{port}"));
         NodeAddresses {
             peer,
@@ -133,13 +133,18 @@ impl Layout {
     }
 }
 
+/// A node's number, counted from 1: in its name and in its ports.
+fn number(node: NodeOrdinal) -> u16 {
+    node + 1
+}
+
 /// A node's name.
-pub(crate) fn node_name(node: NodeNumber) -> String {
-    format!("node-{node}")
+pub(crate) fn node_name(node: NodeOrdinal) -> String {
+    format!("node-{}", number(node))
 }
 
 /// A node's zone, where nodes are spread over `zones` zones in turn.
-pub(crate) fn zone(node: NodeNumber, zones: u16) -> Zone {
+pub(crate) fn zone(node: NodeOrdinal, zones: u16) -> Zone {
     Zone(format!("z{}", node % zones + 1))
 }
 
@@ -148,17 +153,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_s_ports_are_moved_up_by_a_hundred() {
+    fn nodes_are_numbered_from_one_and_node_i_s_ports_are_moved_up_by_i_hundred() {
         let layout = Layout::new(Path::new("/d"), 9600, 3).unwrap();
-        assert_eq!(layout.ports(0), [9600, 9601, 9602, 9603]);
-        assert_eq!(layout.ports(1), [9700, 9701, 9702, 9703]);
-        assert_eq!(layout.addresses(1).admin, "127.0.0.1:9703");
+        assert_eq!(layout.ports(0), [9700, 9701, 9702, 9703]);
+        assert_eq!(layout.ports(2), [9900, 9901, 9902, 9903]);
+        assert_eq!(layout.addresses(0).admin, "127.0.0.1:9703");
+        assert_eq!(layout.pid_file(0), Path::new("/d/node-1/pid"));
+        assert_eq!(layout.config(2).name, "node-3");
     }
 
     #[test]
     fn ports_that_do_not_exist_are_refused() {
-        assert!(Layout::new(Path::new("/d"), 65_332, 3).is_ok());
-        assert!(Layout::new(Path::new("/d"), 65_333, 3).is_err());
+        assert!(Layout::new(Path::new("/d"), 65_232, 3).is_ok());
+        assert!(Layout::new(Path::new("/d"), 65_233, 3).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::sleep;
 
-use super::layout::{Layout, NodeNumber, node_name};
+use super::layout::{Layout, NodeOrdinal, node_name};
 use crate::clock;
 
 /// A leftover node gets this time to drain, then it is killed.
@@ -38,7 +38,7 @@ pub(super) async fn stop_leftovers(layout: &Layout, nodes: u16) -> anyhow::Resul
     Ok(())
 }
 
-async fn stop(pid: Pid, layout: &Layout, node: NodeNumber) -> anyhow::Result<()> {
+async fn stop(pid: Pid, layout: &Layout, node: NodeOrdinal) -> anyhow::Result<()> {
     for (signal, time) in [(Signal::SIGTERM, DRAIN_TIME), (Signal::SIGKILL, KILL_TIME)] {
         match kill(pid, signal) {
             Ok(()) | Err(Errno::ESRCH) => {}
@@ -65,7 +65,7 @@ async fn stop(pid: Pid, layout: &Layout, node: NodeNumber) -> anyhow::Result<()>
 }
 
 /// The process of the pid file, if it is there and is this node's.
-fn leftover(layout: &Layout, node: NodeNumber) -> Option<Pid> {
+fn leftover(layout: &Layout, node: NodeOrdinal) -> Option<Pid> {
     let pid: i32 = fs::read_to_string(layout.pid_file(node))
         .ok()?
         .trim()

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::layout::{Layout, NodeNumber};
+use super::layout::{Layout, NodeOrdinal};
 use super::supervisor::Event;
 
 /// Environment variables of the node that would speak against its configuration file.
@@ -40,7 +40,7 @@ impl Process {
     pub(super) fn spawn(
         program: &Path,
         layout: &Layout,
-        node: NodeNumber,
+        node: NodeOrdinal,
         events: mpsc::Sender<Event>,
         tasks: &TaskTracker,
     ) -> anyhow::Result<Self> {
@@ -70,7 +70,7 @@ impl Process {
 
 /// Starts the process. It has a group of its own: Ctrl-C in the terminal reaches only us, and we
 /// tell it to drain.
-fn start(program: &Path, layout: &Layout, node: NodeNumber) -> anyhow::Result<Child> {
+fn start(program: &Path, layout: &Layout, node: NodeOrdinal) -> anyhow::Result<Child> {
     let log_file = layout.log_file(node);
     let log = OpenOptions::new()
         .create(true)

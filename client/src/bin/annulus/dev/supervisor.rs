@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::layout::NodeNumber;
+use super::layout::{NodeOrdinal, node_name};
 
 /// A dead node is started again after this time, where that was asked for.
 pub(crate) const RESPAWN_AFTER: Duration = Duration::from_secs(1);
@@ -24,8 +24,8 @@ const SAME_REQUEST: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A node's process ended.
-    Exited { node: NodeNumber, how: String },
-    /// Which nodes serve, by number.
+    Exited { node: NodeOrdinal, how: String },
+    /// Which nodes serve, by ordinal.
     Seen { serving: Vec<bool> },
     /// Time has passed.
     Tick,
@@ -39,15 +39,15 @@ pub(crate) enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Start a node's process.
-    Spawn(NodeNumber),
+    Spawn(NodeOrdinal),
     /// Tell people that all nodes serve.
     SayReady,
     /// Tell people something on stderr.
     Say(String),
     /// Ask a node's process to end.
-    Terminate(NodeNumber),
+    Terminate(NodeOrdinal),
     /// End a node's process.
-    Kill(NodeNumber),
+    Kill(NodeOrdinal),
     /// All is over.
     Finish {
         /// Whether everything went as asked.
@@ -108,7 +108,7 @@ impl Supervisor {
     }
 
     /// Whether the node's process should be there.
-    pub(crate) fn is_running(&self, node: NodeNumber) -> bool {
+    pub(crate) fn is_running(&self, node: NodeOrdinal) -> bool {
         self.nodes[usize::from(node)] == Node::Running
     }
 
@@ -124,9 +124,10 @@ impl Supervisor {
         }
     }
 
-    fn on_exit(&mut self, now: Duration, node: NodeNumber, how: &str) -> Vec<Action> {
+    fn on_exit(&mut self, now: Duration, node: NodeOrdinal, how: &str) -> Vec<Action> {
         self.nodes[usize::from(node)] = Node::Down;
-        let ended = |what: &str| Action::Say(format!("node-{node} ended ({how}); {what}"));
+        let name = node_name(node);
+        let ended = |what: &str| Action::Say(format!("{name} ended ({how}); {what}"));
         match self.phase {
             Phase::Finished => Vec::new(),
             Phase::Stopping { .. } => self.finish_when_all_ended(),
@@ -205,14 +206,14 @@ impl Supervisor {
         self.running()
             .flat_map(|node| {
                 [
-                    Action::Say(format!("node-{node} has not drained; killing it")),
+                    Action::Say(format!("{} has not drained; killing it", node_name(node))),
                     Action::Kill(node),
                 ]
             })
             .collect()
     }
 
-    fn running(&self) -> impl Iterator<Item = NodeNumber> {
+    fn running(&self) -> impl Iterator<Item = NodeOrdinal> {
         (0..)
             .zip(&self.nodes)
             .filter(|(_, state)| **state == Node::Running)
@@ -242,7 +243,7 @@ mod tests {
         }
     }
 
-    fn exited(node: NodeNumber) -> Event {
+    fn exited(node: NodeOrdinal) -> Event {
         Event::Exited {
             node,
             how: "signal 9".into(),
@@ -267,10 +268,8 @@ mod tests {
     #[test]
     fn a_dead_node_stays_down() {
         let mut supervisor = started(false);
-        assert!(matches!(
-            supervisor.on_event(NOW, exited(1))[..],
-            [Action::Say(_)]
-        ));
+        let said = Action::Say("node-2 ended (signal 9); it stays down".into());
+        assert_eq!(supervisor.on_event(NOW, exited(1)), [said]);
         assert_eq!(
             supervisor.on_event(NOW + Duration::from_secs(60), Event::Tick),
             []

@@ -119,9 +119,8 @@ fn nodes_by_zone(nodes: &[Node]) -> BTreeMap<Zone, usize> {
 fn new_node(nodes: &[Node], zone: Zone) -> Node {
     let is_free = |name: &String| nodes.iter().all(|node| node.name != *name);
     let stem = nodes.last().map_or("node-", |node| natural(&node.name).0);
-    let names = (0..=nodes.len()).map(|number| format!("{stem}{number}"));
-    let name = names
-        .into_iter()
+    let name = (1..=nodes.len() + 1)
+        .map(|number| format!("{stem}{number}"))
         .find(is_free)
         .expect("one name more than there are nodes");
     let nowhere = format!("{name}:0");
@@ -172,11 +171,11 @@ mod tests {
             answer
                 .moves
                 .iter()
-                .all(|step| step.to == "node-4" && step.from != "node-4")
+                .all(|step| step.to == "node-5" && step.from != "node-5")
         );
         let fifth = 256 * 3 / 5;
         assert!(
-            answer.moves.len().abs_diff(fifth) <= 3,
+            answer.moves.len().abs_diff(fifth) <= 1,
             "{} moves",
             answer.moves.len()
         );
@@ -185,7 +184,7 @@ mod tests {
     #[test]
     fn a_leaver_s_vnodes_go_to_all_others() {
         let answer = answer(&founded_in(6, 1), 5).unwrap();
-        assert!(answer.moves.iter().all(|step| step.from == "node-5"));
+        assert!(answer.moves.iter().all(|step| step.from == "node-6"));
         let takers: std::collections::BTreeSet<_> = answer.moves.iter().map(|s| &s.to).collect();
         assert_eq!(takers.len(), 5);
     }
@@ -197,7 +196,7 @@ mod tests {
             answer
                 .moves
                 .iter()
-                .all(|step| step.from == "node-1" && step.to == "node-4")
+                .all(|step| step.from == "node-2" && step.to == "node-5")
         );
         assert_eq!(answer.moves.len(), 128);
     }
@@ -205,6 +204,20 @@ mod tests {
     #[test]
     fn the_same_number_of_nodes_moves_nothing() {
         assert_eq!(answer(&founded(3), 3).unwrap().moves, []);
+    }
+
+    #[test]
+    fn new_names_go_on_where_the_ring_s_names_end_or_fill_a_gap() {
+        let named = |numbers: &[u16]| {
+            let mut nodes = founded(3).nodes().to_vec();
+            for (node, number) in nodes.iter_mut().zip(numbers) {
+                node.name = format!("orders-default-{number}");
+            }
+            new_node(&nodes, Zone::from("z1")).name
+        };
+        assert_eq!(named(&[0, 1, 2]), "orders-default-3");
+        assert_eq!(named(&[1, 2, 3]), "orders-default-4");
+        assert_eq!(named(&[0, 1, 3]), "orders-default-2");
     }
 
     #[test]
@@ -220,13 +233,13 @@ mod tests {
             replication_factor: 3,
             moves: vec![Move {
                 partition: 7,
-                from: "node-0".into(),
-                to: "node-3".into(),
+                from: "node-1".into(),
+                to: "node-4".into(),
             }],
         };
         assert_eq!(
             serde_json::to_string(&answer).unwrap(),
-            r#"{"partitions":256,"replication_factor":3,"moves":[{"partition":7,"from":"node-0","to":"node-3"}]}"#
+            r#"{"partitions":256,"replication_factor":3,"moves":[{"partition":7,"from":"node-1","to":"node-4"}]}"#
         );
     }
 }
