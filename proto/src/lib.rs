@@ -24,11 +24,7 @@ macro_rules! package {
         #[doc = $what]
         pub mod $area {
             /// Version 1.
-            #[expect(
-                missing_docs,
-                clippy::pedantic,
-                reason = "generated from the .proto file"
-            )]
+            #[expect(clippy::pedantic, reason = "generated from the .proto file")]
             pub mod v1 {
                 tonic::include_proto!($name);
             }

@@ -38,11 +38,25 @@ fn run(config: Config) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         "starting"
     );
+    let wanted = wanted_open_files(&config);
+    if open_files < wanted {
+        tracing::warn!(
+            open_files,
+            wanted,
+            "the limit on open files is below what all limits allow"
+        );
+    }
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
     let ended = runtime.block_on(serve(config));
     // Threads that are stuck on a failed disk must not keep the process from ending.
     runtime.shutdown_background();
     ended
+}
+
+/// Every connection to a client port, the storage's files, and some for peers and the rest.
+fn wanted_open_files(config: &Config) -> u64 {
+    const STORAGE_AND_REST: u64 = 8_192;
+    u64::try_from(2 * config.limits.max_connections).unwrap_or(u64::MAX) + STORAGE_AND_REST
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

@@ -72,7 +72,7 @@ pub struct Addresses {
 #[derive(Debug)]
 #[must_use]
 pub struct Node {
-    node_id: NodeId,
+    id: NodeId,
     drain_timeout: Duration,
     phase: Arc<PhaseSetter>,
     replica: Replica,
@@ -144,12 +144,12 @@ impl Node {
             clock,
             background: background.clone(),
         };
-        let node_id = core.data.dir.node_id();
+        let id = core.data.dir.node_id();
         let replica = core.data.replica.clone();
         let edges = Edges::serve(listeners, core, &config, &phase);
-        tracing::info!(%node_id, addresses = ?edges.addresses(), "listening");
+        tracing::info!(node_id = %id, addresses = ?edges.addresses(), "listening");
         Ok(Self {
-            node_id,
+            id,
             drain_timeout: config.drain_timeout,
             phase,
             replica,
@@ -160,7 +160,7 @@ impl Node {
 
     /// The node's identity: that of its data directory.
     pub fn id(&self) -> NodeId {
-        self.node_id
+        self.id
     }
 
     /// Where it listens.

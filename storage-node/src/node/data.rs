@@ -50,6 +50,7 @@ pub(super) async fn open(
     })
 }
 
-fn data_error(error: impl ToString) -> StartError {
+#[expect(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
+fn data_error<E: ToString>(error: E) -> StartError {
     StartError::Data(error.to_string())
 }

@@ -253,9 +253,8 @@ fn health(
     };
     let stop = core.background.stop.clone();
     (service, async move {
-        stop.run_until_cancelled(follower.follow())
-            .await
-            .unwrap_or(())
+        // Cancelled or ended by itself: both are the end.
+        let _ = stop.run_until_cancelled(follower.follow()).await;
     })
 }
 

@@ -97,16 +97,12 @@ impl Listener {
         let (server, graceful) = (Arc::new(server), GracefulShutdown::new());
         let connections = TaskTracker::new();
         while let Some(stream) = self.accept(&stop.drain).await {
-            match Arc::clone(&permits).try_acquire_owned() {
-                Ok(permit) => {
-                    let connection =
-                        Arc::clone(&server).connection(stream, graceful.watcher(), permit);
-                    connections.spawn(connection);
-                }
-                Err(_) => {
-                    server.metrics.refuse_connection();
-                    connections.spawn(refuse(stream, self.protocol));
-                }
+            if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
+                let watcher = graceful.watcher();
+                connections.spawn(Arc::clone(&server).connection(stream, watcher, permit));
+            } else {
+                server.metrics.refuse_connection();
+                connections.spawn(refuse(stream, self.protocol));
             }
         }
         drop(self.socket);

@@ -28,6 +28,7 @@ fn data(length: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table, one row per mistake")]
 async fn bad_writes_over_http_are_refused_and_write_nothing() {
     let ring = Cluster::start(3, EngineKind::Memory).await;
     let long_key = "a".repeat(257);
@@ -223,6 +224,7 @@ async fn bad_reads_and_deletes_over_http_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table, one row per mistake")]
 async fn bad_writes_over_grpc_are_refused_and_write_nothing() {
     let ring = Cluster::start(3, EngineKind::Memory).await;
     let mut client = ring.grpc(0).await;
@@ -379,7 +381,9 @@ async fn bad_writes_over_grpc_are_refused_and_write_nothing() {
 
 /// A client that leaves deadlines to the server; tonic's own would answer in its place.
 fn without_own_deadlines(address: SocketAddr) -> KeyValueClient<Client<HttpConnector, Body>> {
-    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let client = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http();
     let origin = format!("http://{address}").parse().unwrap();
     KeyValueClient::with_origin(client, origin)
 }

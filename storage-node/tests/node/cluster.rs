@@ -43,8 +43,9 @@ pub(crate) fn config(dir: &Path, name: &str, engine: EngineKind) -> Config {
     let secret = dir.join("context-key");
     std::fs::write(&secret, [7; 32]).unwrap();
     let yaml = format!(
-        "{{name: {name}, data_dir: {:?}, context_key_file: {secret:?}, drain_timeout: 5s}}",
-        dir.join(name)
+        "{{name: {name}, data_dir: '{}', context_key_file: '{}', drain_timeout: 5s}}",
+        dir.join(name).display(),
+        secret.display()
     );
     let mut config = Config::parse(&yaml).unwrap();
     let any = "127.0.0.1:0".parse().unwrap();

@@ -1,8 +1,10 @@
 //! The node from outside: real listeners on loopback, real peers, both storage engines.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod bad_input;
 mod batch;
 mod cluster;
+mod drain;
 mod last_writer;
 mod limits;
 mod process;

@@ -43,9 +43,11 @@ impl Process {
         let key = dir.path().join("key");
         let config = dir.path().join("node.yaml");
         let yaml = format!(
-            "name: node-0\ndata_dir: {data:?}\ncontext_key_file: {key:?}\n\
+            "name: node-0\ndata_dir: '{}'\ncontext_key_file: '{}'\n\
              listen: {{grpc: \"{grpc}\", http: \"{http}\", peer: \"{peer}\", admin: \"{admin}\"}}\n\
-             {more}\n"
+             {more}\n",
+            data.display(),
+            key.display()
         );
         std::fs::write(&config, yaml).unwrap();
         let child = spawn(&config);

@@ -134,3 +134,35 @@ async fn a_read_sees_what_its_context_has_seen_at_any_level() {
         assert_eq!((read.status, read.values()), (200, vec![value]), "{read:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blind_writes_end_at_the_sibling_limit_until_somebody_merges() {
+    let ring = Cluster::start(3, EngineKind::Memory).await;
+    for number in 0..64 {
+        let written = ring
+            .put_kv(0, "/kv/x", &format!("v{number}"), &Value::Null)
+            .await;
+        assert_eq!(written.status, 201, "{written:?}");
+    }
+    let refused = ring.put_kv(1, "/kv/x", "one more", &Value::Null).await;
+    assert_eq!(
+        (refused.status, refused.code()),
+        (409, "conflict"),
+        "{refused:?}"
+    );
+    assert_eq!(refused.body["error"]["outcome"], "rejected");
+    let found = ring.get(2, "/kv/x").await;
+    assert_eq!(found.values().len(), 64);
+    let merged = ring.put_kv(1, "/kv/x", "merged", found.context()).await;
+    assert_eq!(merged.status, 201, "{merged:?}");
+    assert_eq!(ring.get(0, "/kv/x").await.values(), ["merged"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_answers_as_get_does_without_a_body() {
+    let ring = Cluster::start(1, EngineKind::Memory).await;
+    assert_eq!(ring.send(0, "HEAD", "/kv/x", "").await.status, 404);
+    ring.put_kv(0, "/kv/x", "v", &Value::Null).await;
+    let found = ring.send(0, "HEAD", "/kv/x", "").await;
+    assert_eq!((found.status, found.body), (200, Value::Null));
+}

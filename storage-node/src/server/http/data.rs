@@ -42,7 +42,7 @@ struct FoundBody<'value> {
 
 pub(super) async fn get(mut call: Call) -> Result<Response, RequestError> {
     check_policy(&call.keyspace)?;
-    let get = call.to_get()?;
+    let get = call.take_get()?;
     let shown = call.edge.get(call.admitted, call.keyspace, get).await?;
     let sibling = shown
         .siblings

@@ -67,7 +67,7 @@ struct AbsentBody<'key> {
 }
 
 pub(super) async fn get(mut call: Call) -> Result<Response, RequestError> {
-    let get = call.to_get()?;
+    let get = call.take_get()?;
     let Call {
         edge,
         admitted,

@@ -97,7 +97,7 @@ impl Call {
         self.edge.deadline(&self.admitted, self.parameters.timeout)
     }
 
-    fn to_get(&mut self) -> Result<Get, RequestError> {
+    fn take_get(&mut self) -> Result<Get, RequestError> {
         let min_context = match self.parameters.min_context.take() {
             Some(json) => Some(self.edge.contexts().verify_readable(
                 &self.keyspace,
