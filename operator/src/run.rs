@@ -1,5 +1,6 @@
 //! The composition root: what is built in which order, and how it stops.
 
+use std::io;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -26,16 +27,27 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
     stop_on_signals(&shutdown, &tasks)?;
-    let server = tasks.spawn(http::serve(args.listen, metrics.clone(), shutdown.clone()));
-    let work = lead(&args, client, &metrics, &shutdown);
-    let result = tokio::select! {
-        result = work => result,
-        served = server => served.context("serve HTTP")?.context("serve HTTP"),
-    };
+    let serving = http::serve(args.listen, metrics.clone(), shutdown.clone());
+    let server = tasks.spawn(stop_all_at_failure(serving, shutdown.clone()));
+    // Not a race: the server ends first at a stop, but the lease is given up by the work's end.
+    let worked = lead(&args, client, &metrics, &shutdown).await;
     shutdown.cancel();
     tasks.close();
     tasks.wait().await;
-    result
+    let served = server.await.context("serve HTTP")?.context("serve HTTP");
+    worked.and(served)
+}
+
+/// An operator that cannot be probed must not work.
+async fn stop_all_at_failure(
+    serving: impl Future<Output = io::Result<()>>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let served = serving.await;
+    if served.is_err() {
+        shutdown.cancel();
+    }
+    served
 }
 
 /// Waits to lead, then works.
