@@ -115,8 +115,7 @@ async fn kill_operator_within(
     random: &mut StdRng,
 ) -> Result<()> {
     let life = longest.mul_f64(random.random());
-    // The moment of the kill is the experiment, not a wait for something.
-    tokio::time::sleep(life).await;
+    tokio::time::sleep(life).await; // paced: the moment of the kill is the experiment
     let api: Api<Pod> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
     let old: Vec<_> = operator_pods(&api)
         .await?

@@ -16,8 +16,14 @@ const MIXES: [&str; 3] = ["put", "get", "mixed"];
 /// Runs every benchmark.
 pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::new("bench");
-    steps.command("libraries", &mut cargo(&["bench", "--workspace", "--locked"]))?;
-    steps.command("build", &mut cargo(&["build", "--release", "--workspace", "--locked", "--bins"]))?;
+    steps.command(
+        "libraries",
+        &mut cargo(&["bench", "--workspace", "--locked"]),
+    )?;
+    steps.command(
+        "build",
+        &mut cargo(&["build", "--release", "--workspace", "--locked", "--bins"]),
+    )?;
     let annulus = target().join("release/annulus");
     let data = target().join("bench-data");
     if data.exists() {

@@ -248,7 +248,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let give_up = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < give_up, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(POLL_EVERY);
+        std::thread::sleep(POLL_EVERY); // paced: between two looks
     }
 }
 

@@ -49,7 +49,9 @@ mod tests {
     #[test]
     fn a_key_is_raw_or_hexadecimal() {
         let raw: [u8; KEY_BYTES] = std::array::from_fn(|n| u8::try_from(n * 8).unwrap());
-        let hex = raw.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        let hex = raw
+            .iter()
+            .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         assert_eq!(parse_key(&raw), Some(raw));
         assert_eq!(parse_key(format!("{hex}\n").as_bytes()), Some(raw));
         for bad in ["", "abc", &"g".repeat(64), &hex[..62], &format!("{hex}00")] {

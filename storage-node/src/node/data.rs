@@ -50,7 +50,10 @@ pub(super) async fn open(
     })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "used as a function in map_err"
+)]
 fn data_error<E: ToString>(error: E) -> StartError {
     StartError::Data(error.to_string())
 }

@@ -245,7 +245,7 @@ fn member(number: usize, node: &Node) -> annulus_ring::Node {
 pub(crate) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await; // paced: between two looks
         }
     };
     tokio::time::timeout(SOON, waiting)

@@ -28,6 +28,10 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
 
 /// The tests of the module beside them, which says what it owns.
 fn is_test_module(source: &Source) -> bool {
-    let stem = source.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let stem = source
+        .path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default();
     stem == "tests" || stem.ends_with("_test")
 }
