@@ -3,7 +3,7 @@
 //! Start: data directory → storage → replica → placement → transport → coordinator → edges.
 //! A node without a placement is alive but not ready.
 //!
-//! Stop ([`RunningNode::drain`]): not ready any more → clients' edges finish what they have →
+//! Stop ([`Node::drain`]): not ready any more → clients' edges finish what they have →
 //! peers and background work end → storage says that it ended clean → the admin port goes last.
 //!
 //! Leaves to others: everything that happens in between.

@@ -27,7 +27,17 @@ pub(crate) fn run() -> Result<()> {
     )?;
     steps.command(
         "documentation",
-        cargo(&["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
+        cargo(&[
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+            "--locked",
+        ])
+        .env(
+            "RUSTDOCFLAGS",
+            "-D warnings -A rustdoc::private-intra-doc-links",
+        ),
     )?;
     steps.run("generated files", generated::check)?;
     steps.run("licences and imports", || {

@@ -3,7 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`decision`] | whether an offered placement is taken (pure) |
-//! | [`file`] | the document on disk |
+//! | [`mod@file`] | the document on disk |
 //! | [`store`] | the current placement, its installation, and who waits for the next |
 //!
 //! Invariants: the epoch held never falls, not over a restart either; a placement is on disk and the

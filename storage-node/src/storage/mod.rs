@@ -5,7 +5,7 @@
 //! | [`engine`] | the trait: what the node asks of an engine, and its promises |
 //! | [`rocks`], [`rocks_options`] | RocksDB behind the trait, and how it is set up |
 //! | [`memory`] | an engine without a disk, for tests and trials |
-//! | [`conformance`] | the suite that every engine passes |
+//! | `conformance` | the suite that every engine passes |
 //! | [`key_encoding`] | how keys lie on disk: by partition, then by hash |
 //! | [`data_dir`] | the directory: its lock, its format version, the node's identity |
 //! | [`atomic_file`] | small files that are replaced whole or not at all |

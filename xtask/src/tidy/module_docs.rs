@@ -1,5 +1,7 @@
 //! Every Rust module opens by saying what it owns, and stays a small room.
 
+use std::path::Path;
+
 use super::{Finding, Source};
 
 /// Longer than this, a file knows too much.
@@ -28,10 +30,13 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
 
 /// The tests of the module beside them, which says what it owns.
 fn is_test_module(source: &Source) -> bool {
+    let folder = source.path.parent();
     let stem = source
         .path
         .file_stem()
         .and_then(|stem| stem.to_str())
         .unwrap_or_default();
-    stem == "tests" || stem.ends_with("_test")
+    let is_part =
+        |folder: &Path| folder.ends_with("tests") && folder.iter().any(|part| part == "src");
+    stem == "tests" || stem.ends_with("_test") || folder.is_some_and(is_part)
 }
