@@ -1,6 +1,6 @@
 //! No acknowledged write is lost when all nodes are killed at once, round after round.
 //!
-//! `ANNULUS_CRASH_ROUNDS` sets the number of rounds: 5 by default, 20 in the full run.
+//! `ANNULUS_CRASH_ROUNDS` sets the number of rounds, 20 by default.
 #![allow(
     clippy::unwrap_used,
     reason = "a test fails by panicking, in its helpers too"
@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 const NODES: u16 = 3;
 const WRITERS: u32 = 32;
-const DEFAULT_ROUNDS: u32 = 5;
+const DEFAULT_ROUNDS: u32 = 20;
 
 /// The nodes are killed when so many writes of the round are acknowledged, with more under way.
 const WRITES_A_ROUND: usize = 500;
