@@ -1,4 +1,4 @@
-//! Naming new events: rules V1 to V5, so that a dot never names two values and no clock covers what it never saw.
+//! Naming new events: rules V1 to V6, so that a dot never names two values and no clock covers what it never saw.
 //!
 //! - V1: a vnode's id stands for one unbroken memory; new, wiped, rebuilt or restored data gets a new id.
 //! - V2: key epochs come from a durable, leased counter of the vnode ([`VnodeClock`]).
@@ -7,6 +7,15 @@
 //! - V4: when a replica's state knows a later event of this vnode than this vnode does, the vnode has forgotten;
 //!   it adds an event without a value under a fresh epoch, and its copy wants repair.
 //! - V5: an unclean start ends all epochs used before it, so a write may go to peers and to disk in parallel.
+//! - V6: an event is minted under an epoch none of whose events is still a sibling here. A client is told the clock
+//!   of its own write, which covers all earlier events of the write's actor: one of them that is still a sibling,
+//!   and that the client was never shown, would be replaced by its next write.
+//!
+//! V6 lets a vnode have several epochs of a key in use at a time, one for each of its live siblings. So epochs are
+//! of two kinds, told apart by their last bit: odd ones begin a memory of the key (V3, V4, V5), even ones were
+//! added to it (V6). In use are the last odd one of a key's clock and the even ones after it; what came before
+//! may have been forgotten. An epoch whose siblings are gone is used again, so a clock has no more of them than
+//! the key once had siblings.
 //!
 //! `tests/minting_model.rs` shows that each rule is needed. Why not one counter for the whole vnode: its later
 //! dots would falsely cover earlier, forgotten ones, and acknowledged siblings would be lost.
@@ -16,7 +25,7 @@
 
 use thiserror::Error;
 
-use crate::dot::{Actor, Dot, KeyEpoch};
+use crate::dot::{Actor, Dot, KeyEpoch, VnodeId};
 use crate::hlc::HlcStamp;
 use crate::key_state::KeyState;
 use crate::sibling::{Content, RequestId, Sibling};
@@ -146,7 +155,7 @@ impl VnodeClock {
             ConflictPolicy::Lww => state.siblings.clear(),
         }
         check_limits(&state, local, &write)?;
-        let dot = self.next_dot(local, context)?;
+        let dot = self.next_dot(local, context, &state)?;
         let NewWrite {
             content,
             stamp,
@@ -175,10 +184,12 @@ impl VnodeClock {
         incoming: KeyState,
         policy: ConflictPolicy,
     ) -> Result<Received, EpochError> {
-        let remembered = local.and_then(|local| local.clock.latest_of(self.vnode_id));
+        let nothing = VersionVector::new();
+        let remembered = local.map_or(&nothing, |local| &local.clock);
         let told = incoming.clock.latest_of(self.vnode_id);
-        let amnesia =
-            told > remembered && self.obeys(Rule::EventAfterAmnesia) && self.obeys(Rule::KeyEpochs);
+        let amnesia = self.has_forgotten(remembered, &incoming.clock)
+            && self.obeys(Rule::EventAfterAmnesia)
+            && self.obeys(Rule::KeyEpochs);
         let mut state = match local {
             Some(local) => {
                 let mut state = local.clone();
@@ -192,7 +203,7 @@ impl VnodeClock {
         }
         if let (true, Some(told)) = (amnesia, told) {
             self.check_used(told.actor.epoch)?;
-            let epoch = self.fresh_epoch()?;
+            let epoch = self.fresh_epoch_of(EpochKind::Begins)?;
             state.clock.insert(Actor::new(self.vnode_id, epoch).dot(1));
         }
         let unchanged =
@@ -204,37 +215,108 @@ impl VnodeClock {
         })
     }
 
-    /// The name of the vnode's next event on a key (V3).
+    /// The name of the vnode's next event on a key (V3, V6). `rest`: the state that the event is added to.
     fn next_dot(
         &mut self,
         local: Option<&KeyState>,
         context: &VersionVector,
+        rest: &KeyState,
     ) -> Result<Dot, EpochError> {
         let vnode = self.vnode_id;
         if !self.obeys(Rule::KeyEpochs) {
             let counter = u64::from(self.fresh_epoch()?.0);
             return Ok(Actor::new(vnode, KeyEpoch(0)).dot(counter));
         }
-        let seen = context.latest_of(vnode);
-        if let Some(seen) = seen {
+        if let Some(seen) = context.latest_of(vnode) {
             self.check_used(seen.actor.epoch)?;
         }
-        let remembered = match local {
-            None if !self.obeys(Rule::FreshEpochWhenAbsent) => {
-                Some(Actor::new(vnode, KeyEpoch(self.min_valid_epoch)).dot(0))
+        let kind = match local {
+            None if !self.obeys(Rule::FreshEpochWhenAbsent)
+                && context.latest_of(vnode).is_none() =>
+            {
+                return Ok(Actor::new(vnode, KeyEpoch(self.min_valid_epoch)).dot(1));
             }
-            local => local.and_then(|local| local.clock.latest_of(vnode)),
+            Some(local) if !self.has_forgotten(&local.clock, context) => {
+                let used = self.epochs_in_use(&local.clock);
+                let free = used.clone().find(|last| self.is_free(*last, rest));
+                if let Some(next) =
+                    free.and_then(|last| Some(last.actor.dot(last.counter.checked_add(1)?)))
+                {
+                    return Ok(next);
+                }
+                if used.count() > 0 {
+                    EpochKind::Added
+                } else {
+                    EpochKind::Begins
+                }
+            }
+            _ => EpochKind::Begins,
         };
-        let goes_on = remembered.filter(|&last| {
-            let trusted = last.actor.epoch.0 >= self.min_valid_epoch
-                || !self.obeys(Rule::DistrustAfterUncleanStart);
-            trusted && seen <= Some(last)
-        });
-        match goes_on.and_then(|last| Some(last.actor.dot(last.counter.checked_add(1)?))) {
-            Some(next) => Ok(next),
-            None => Ok(Actor::new(vnode, self.fresh_epoch()?).dot(1)),
+        Ok(Actor::new(vnode, self.fresh_epoch_of(kind)?).dot(1))
+    }
+
+    /// The latest event in each epoch that this vnode may go on with on a key.
+    fn epochs_in_use<'a>(
+        &self,
+        remembered: &'a VersionVector,
+    ) -> impl Iterator<Item = Dot> + Clone + use<'a> {
+        let mut first = beginning(remembered, self.vnode_id);
+        if self.obeys(Rule::DistrustAfterUncleanStart) {
+            first = first.max(KeyEpoch(self.min_valid_epoch));
+        }
+        let events = remembered.events_of(self.vnode_id);
+        events.filter(move |last| last.actor.epoch >= first)
+    }
+
+    /// Whether somebody knows events of this vnode on a key, in its present memory or after it, that this vnode
+    /// does not.
+    fn has_forgotten(&self, remembered: &VersionVector, told: &VersionVector) -> bool {
+        let first = beginning(remembered, self.vnode_id);
+        told.events_of(self.vnode_id)
+            .any(|event| event.actor.epoch >= first && !remembered.covers(event))
+    }
+
+    fn is_free(&self, last: Dot, rest: &KeyState) -> bool {
+        let is_taken = |sibling: &Sibling| sibling.dot.actor == last.actor;
+        !self.obeys(Rule::EpochForEachSibling) || !rest.siblings().iter().any(is_taken)
+    }
+
+    fn fresh_epoch_of(&mut self, kind: EpochKind) -> Result<KeyEpoch, EpochError> {
+        loop {
+            let epoch = self.fresh_epoch()?;
+            if EpochKind::of(epoch) == kind {
+                return Ok(epoch);
+            }
         }
     }
+}
+
+/// Why an epoch was taken; its last bit says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EpochKind {
+    /// Nothing is remembered, or not all: odd.
+    Begins,
+    /// All other epochs in use have live siblings: even.
+    Added,
+}
+
+impl EpochKind {
+    const fn of(epoch: KeyEpoch) -> Self {
+        if epoch.0 % 2 == 1 {
+            Self::Begins
+        } else {
+            Self::Added
+        }
+    }
+}
+
+/// The epoch with which a vnode's present memory of a key begins.
+fn beginning(remembered: &VersionVector, vnode: VnodeId) -> KeyEpoch {
+    let epochs = remembered.events_of(vnode).map(|event| event.actor.epoch);
+    let last = epochs
+        .rev()
+        .find(|epoch| EpochKind::of(*epoch) == EpochKind::Begins);
+    last.unwrap_or(KeyEpoch(0))
 }
 
 fn find_replay<'a>(local: Option<&'a KeyState>, write: &NewWrite) -> Option<(&'a KeyState, Dot)> {

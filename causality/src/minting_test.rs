@@ -67,10 +67,98 @@ fn dots(state: &KeyState) -> Vec<Dot> {
 fn own_events_go_on_counting_in_their_epoch() {
     let mut me = vnode(ME);
     let first = blind(&mut me, None, 1);
-    let second = blind(&mut me, Some(&first.state), 2);
+    let context = first.state.context();
+    let second = mint(&mut me, Some(&first.state), &context, write(2));
     assert_eq!(first.dot.counter, 1);
     assert_eq!(second.dot, first.dot.actor.dot(2));
-    assert_eq!(dots(&second.state), [first.dot, second.dot]);
+    assert_eq!(dots(&second.state), [second.dot]);
+}
+
+/// What the client of a write is told to have seen: what it said, and its own write.
+fn told_to_writer(context: &VersionVector, minted: &Minted) -> VersionVector {
+    let mut told = context.clone();
+    told.insert(minted.dot);
+    told
+}
+
+#[test]
+fn clock_of_an_own_write_covers_no_sibling_of_others() {
+    let mut me = vnode(ME);
+    let of_another = blind(&mut me, None, 1);
+    let mine = blind(&mut me, Some(&of_another.state), 2);
+    let told = told_to_writer(&VersionVector::new(), &mine);
+    assert!(!told.covers(of_another.dot));
+    let next = mint(&mut me, Some(&mine.state), &told, write(3));
+    assert_eq!(dots(&next.state), [of_another.dot, next.dot]);
+}
+
+#[test]
+fn clock_of_one_sibling_covers_no_other() {
+    let mut me = vnode(ME);
+    let mut state = blind(&mut me, None, 1).state;
+    for stamp in 2..10 {
+        state = blind(&mut me, Some(&state), stamp).state;
+    }
+    for one in dots(&state) {
+        let clock = VersionVector::from(one);
+        let covered = dots(&state).into_iter().filter(|dot| clock.covers(*dot));
+        assert_eq!(covered.collect::<Vec<_>>(), [one]);
+    }
+}
+
+#[test]
+fn epochs_of_replaced_siblings_are_used_again() {
+    let mut me = vnode(ME);
+    let mut state = blind(&mut me, None, 1).state;
+    for round in 1..100 {
+        for blind_write in 1..4 {
+            state = blind(&mut me, Some(&state), 10 * round + blind_write).state;
+        }
+        let context = state.context();
+        state = mint(&mut me, Some(&state), &context, write(10 * round + 9)).state;
+        assert_eq!(state.siblings().len(), 1);
+        assert_eq!(
+            state.clock().len(),
+            4,
+            "one epoch for each sibling at a time"
+        );
+    }
+}
+
+#[test]
+fn epochs_from_before_a_loss_are_not_used_on() {
+    let mut me = vnode(ME);
+    let first = blind(&mut me, None, 1);
+    let lost = blind(&mut me, Some(&first.state), 2);
+    // All of the key is lost; the two events come back later, without siblings.
+    let again = blind(&mut me, None, 3);
+    let mut told = lost.state;
+    told.discard(&told.context());
+    let local = receive(&mut me, Some(&again.state), &told).state;
+    let next = blind(&mut me, Some(&local), 4);
+    assert!(next.dot.actor.epoch > again.dot.actor.epoch);
+}
+
+#[test]
+fn event_of_any_epoch_in_use_can_be_the_forgotten_one() {
+    let mut me = vnode(ME);
+    let first = blind(&mut me, None, 1);
+    let second = blind(&mut me, Some(&first.state), 2);
+    let context = VersionVector::from(first.dot);
+    let forgotten = mint(&mut me, Some(&second.state), &context, write(3));
+    assert_eq!(forgotten.dot, first.dot.actor.dot(2));
+
+    let minted = mint(
+        &mut me,
+        Some(&second.state),
+        &VersionVector::from(forgotten.dot),
+        write(4),
+    );
+    assert_eq!(minted.dot.counter, 1, "a fresh epoch");
+    let received = receive(&mut me, Some(&second.state), &forgotten.state);
+    assert!(received.amnesia);
+    let next = blind(&mut me, Some(&received.state), 5);
+    assert!(next.dot.actor.epoch > second.dot.actor.epoch);
 }
 
 #[test]
@@ -84,7 +172,7 @@ fn write_with_context_replaces_what_was_seen_and_nothing_else() {
         &first.state.context(),
         write(3),
     );
-    assert_eq!(dots(&third.state), [second.dot, third.dot]);
+    assert_eq!(dots(&third.state), [third.dot, second.dot]);
     assert!(third.state.clock().covers(first.dot));
 }
 
@@ -123,10 +211,9 @@ fn epochs_from_before_an_unclean_start_are_not_used_on() {
     assert!(after.dot.actor.epoch > before.dot.actor.epoch);
 
     let mut me = leased(VnodeClock::open(me.close(), true));
-    assert_eq!(
-        blind(&mut me, Some(&after.state), 3).dot,
-        after.dot.actor.dot(2)
-    );
+    let context = after.state.context();
+    let next = mint(&mut me, Some(&after.state), &context, write(3));
+    assert_eq!(next.dot, after.dot.actor.dot(2));
 }
 
 #[test]

@@ -101,11 +101,23 @@ impl VersionVector {
 
     /// The latest covered event of a vnode over all its epochs.
     pub fn latest_of(&self, vnode: VnodeId) -> Option<Dot> {
+        self.events_of(vnode).next_back()
+    }
+
+    /// The latest covered event in each epoch of a vnode, by ascending epoch.
+    pub(crate) fn events_of(
+        &self,
+        vnode: VnodeId,
+    ) -> impl DoubleEndedIterator<Item = Dot> + Clone + '_ {
+        let begin = self
+            .entries
+            .partition_point(|(actor, _)| actor.vnode < vnode);
         let end = self
             .entries
             .partition_point(|(actor, _)| actor.vnode <= vnode);
-        let &(actor, counter) = self.entries[..end].last()?;
-        (actor.vnode == vnode).then_some(Dot { actor, counter })
+        self.entries[begin..end]
+            .iter()
+            .map(|&(actor, counter)| actor.dot(counter))
     }
 
     /// Position of an actor in [`Self::iter`], or where it would be.

@@ -37,6 +37,8 @@ pub enum Rule {
     EventAfterAmnesia,
     /// V5: no epoch is used on after an unclean start.
     DistrustAfterUncleanStart,
+    /// V6: an epoch for each live sibling.
+    EpochForEachSibling,
     /// Key epochs at all; without, one counter for the whole vnode under a fixed actor.
     KeyEpochs,
 }

@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 
 use annulus_causality::{
-    ConflictPolicy, Content, Dot, HlcClock, HlcStamp, KeyState, NewWrite, Rule, VersionVector,
-    VnodeClock, VnodeId, VnodeRecord,
+    ConflictPolicy, Content, Dot, HlcClock, HlcStamp, KeyState, NewWrite, Rule, Sibling,
+    VersionVector, VnodeClock, VnodeId, VnodeRecord,
 };
 use bytes::Bytes;
 
@@ -109,13 +109,14 @@ impl Vnode {
 
 /// The numbers of the writes that are siblings.
 fn values(state: &KeyState) -> impl Iterator<Item = usize> {
-    state
-        .siblings()
-        .iter()
-        .map(|sibling| match &sibling.content {
-            Content::Value(value) => usize::from(value[0]),
-            Content::Tombstone => unreachable!("the model only writes values"),
-        })
+    state.siblings().iter().map(value_of)
+}
+
+fn value_of(sibling: &Sibling) -> usize {
+    match &sibling.content {
+        Content::Value(value) => usize::from(value[0]),
+        Content::Tombstone => unreachable!("the model only writes values"),
+    }
 }
 
 /// A write that a client asked for.
@@ -238,9 +239,12 @@ impl Life {
         }
         if acks >= W {
             self.writes[number].acked = true;
+            // The answer does not show what else is there: it covers the write and what its client had seen.
+            let mut context = session.context;
+            context.insert(dot);
             self.sessions[client] = Session {
-                context: copy.state.context(),
-                seen: copy.includes,
+                context,
+                seen: session.seen | 1 << number,
             };
         }
         match self.names.insert(dot, number) {
@@ -276,7 +280,7 @@ impl Life {
         (minted.state, minted.dot)
     }
 
-    /// A client reads at two vnodes.
+    /// A client reads at two vnodes, and goes on with all that it was shown, or with one value's context alone.
     fn read(&mut self) {
         let left_out = self.random.below(VNODES);
         let mut merged = Copy::default();
@@ -292,9 +296,19 @@ impl Life {
             }
         }
         let client = self.random.below(CLIENTS);
-        self.sessions[client] = Session {
-            context: merged.state.context(),
-            seen: merged.includes,
+        let siblings = merged.state.siblings();
+        let goes_on_with_one = self.random.percent(40) && !siblings.is_empty();
+        self.sessions[client] = if goes_on_with_one {
+            let one = &siblings[self.random.below(siblings.len())];
+            Session {
+                context: one.dot.into(),
+                seen: 1 << value_of(one),
+            }
+        } else {
+            Session {
+                context: merged.state.context(),
+                seen: merged.includes,
+            }
         };
     }
 
@@ -432,6 +446,13 @@ fn without_distrust_after_an_unclean_start_dots_are_used_twice() {
         Some(Rule::DistrustAfterUncleanStart),
     );
     assert!(tally.dot_names_two_values > 0);
+}
+
+#[test]
+fn without_an_epoch_for_each_sibling_acked_writes_that_nobody_saw_are_replaced() {
+    let tally = tally(ConflictPolicy::Siblings, Some(Rule::EpochForEachSibling));
+    assert_eq!(tally.dot_names_two_values, 0);
+    assert!(tally.acked_write_lost > 0);
 }
 
 #[test]
