@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use super::request::{Delete, Deleted, Put, Written};
 use super::{Coordinator, MAX_ROUNDS, RoundError, placement_keeps_changing, quorum_of};
-use crate::peer::{ForwardedAnswer, ForwardedWrite, PeerFailure};
+use crate::keyspace::ConflictPolicy;
+use crate::peer::{ForwardedAnswer, ForwardedWrite, PeerFailure, Reachability};
 use crate::replica::KeyAddress;
 
 /// What is known of a write that has not succeeded yet.
@@ -139,7 +140,7 @@ impl Coordinator {
         deadline: Instant,
         doubts: &mut Doubts,
     ) -> Result<ForwardedAnswer, RoundError> {
-        let candidates = self.by_preference(placement, address);
+        let candidates = self.minting_order(placement, address);
         for (place, owner) in candidates.iter().enumerate() {
             let left = deadline.saturating_duration_since(self.0.clock.now());
             if left.is_zero() {
@@ -172,6 +173,31 @@ impl Coordinator {
             }
         }
         Err(self.no_owner(&candidates, deadline, doubts).into())
+    }
+
+    /// The owners in the order in which they are tried.
+    ///
+    /// Where the last writer wins, all coordinators prefer the same owner, at the price of a hop. Two
+    /// owners may stamp writes that follow each other within a millisecond, or within the difference of
+    /// their clocks, the wrong way round, when the first write has not reached the second owner yet: the
+    /// later one would be acknowledged, and lose. One owner's stamps only grow.
+    fn minting_order(&self, placement: &Placement, address: &KeyAddress) -> Vec<NodeIndex> {
+        if address.keyspace().conflict == ConflictPolicy::Siblings {
+            return self.by_preference(placement, address);
+        }
+        let mut owners = placement.owners(address.partition()).to_vec();
+        owners.sort_by_cached_key(|owner| {
+            let node = placement.node(*owner).id;
+            if self.is_self(placement, *owner) {
+                return 0;
+            }
+            match self.0.peers.reachability(node) {
+                Reachability::Connected => 0,
+                Reachability::Connecting => 1,
+                Reachability::Unreachable => 2,
+            }
+        });
+        owners
     }
 
     /// Tries one other owner; `None`: go on with the next.

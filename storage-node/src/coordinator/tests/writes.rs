@@ -59,6 +59,34 @@ async fn the_last_writer_wins_where_the_keyspace_says_so_and_versions_grow() {
     assert_eq!(cluster.nodes[1].values(&ask).await, ["5"]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_grow_whichever_node_is_asked_and_however_quickly() {
+    let cluster = Cluster::start(3).await;
+    for key in 0..40 {
+        let ask = Ask::key(&format!("k{key}")).lww();
+        let mut versions = Vec::new();
+        for turn in 0..50 {
+            let node = &cluster.nodes[(turn + key) % 3];
+            versions.push(node.put(&ask, &format!("{turn}")).await.unwrap().version);
+        }
+        assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+        assert_eq!(cluster.nodes[key % 3].values(&ask).await, ["49"]);
+    }
+}
+
+#[tokio::test]
+async fn a_context_of_an_own_write_replaces_nobody_elses() {
+    let cluster = Cluster::start(3).await;
+    let ask = Ask::key("k");
+    cluster.nodes[0].put(&ask, "unseen").await.unwrap();
+    let own = cluster.nodes[0].put(&ask, "own").await.unwrap();
+    let next = ask.clone().context(&own.clock);
+    cluster.nodes[0].put(&next, "next").await.unwrap();
+    let mut values = cluster.nodes[1].values(&ask).await;
+    values.sort_unstable();
+    assert_eq!(values, ["next", "unseen"]);
+}
+
 #[tokio::test]
 async fn a_quorum_outlives_a_dead_node() {
     let cluster = Cluster::start(3).await;
