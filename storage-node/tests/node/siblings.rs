@@ -1,6 +1,8 @@
 //! `/kv/…`: concurrent writes are kept until a client merges them.
 
 use annulus_node::config::EngineKind;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -76,6 +78,28 @@ async fn a_delete_takes_only_what_its_context_has_seen() {
     let all = ring.send(2, "DELETE", "/kv/x", "").await;
     assert_eq!(all.status, 200, "{all:?}");
     assert_eq!(ring.get(0, "/kv/x").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_context_of_one_value_replaces_that_value_alone() {
+    let ring = Cluster::start(3, EngineKind::Memory).await;
+    let writes = ["a", "b", "c"];
+    for value in writes {
+        let written = ring.put_kv(0, "/kv/x", value, &Value::Null).await;
+        assert_eq!(written.status, 201, "{written:?}");
+    }
+    let found = ring.get(1, "/kv/x").await;
+    assert_eq!(found.values(), writes);
+    // Siblings are told in no particular order.
+    let of_b = STANDARD.encode("b");
+    let values = found.body["values"].as_array().unwrap();
+    let b = values.iter().find(|value| value["value"] == of_b).unwrap();
+    let written = ring.put_kv(0, "/kv/x", "d", &b["context"]).await;
+    assert_eq!(ring.get(2, "/kv/x").await.values(), ["a", "c", "d"]);
+
+    let written = ring.put_kv(0, "/kv/x", "e", written.context()).await;
+    assert_eq!(written.status, 201, "{written:?}");
+    assert_eq!(ring.get(1, "/kv/x").await.values(), ["a", "c", "e"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
