@@ -57,6 +57,8 @@ struct State {
     /// Number of the session that may carry requests; 0: none.
     open_session: u64,
     last_session: u64,
+    /// This session and all before it are over.
+    ended_session: u64,
     last_id: u64,
     queue: VecDeque<Queued>,
     in_flight: HashMap<u64, InFlight>,
@@ -167,6 +169,7 @@ impl Outbox {
     pub(super) fn close(&self, why: &'static str, next: Reachability) {
         let mut state = self.state.lock();
         state.open_session = 0;
+        state.ended_session = state.last_session;
         self.reachability.send_replace(next);
         let lost: Vec<InFlight> = state
             .in_flight
@@ -216,7 +219,7 @@ impl Outbox {
         context: &mut Context<'_>,
     ) -> Poll<Option<RequestFrame>> {
         let mut state = self.state.lock();
-        if state.last_session != session || (state.open_session == 0 && self.is_unreachable()) {
+        if state.last_session != session || state.ended_session >= session {
             return Poll::Ready(None);
         }
         if state.open_session == session {
@@ -230,10 +233,6 @@ impl Outbox {
         }
         state.stream = Some(context.waker().clone());
         Poll::Pending
-    }
-
-    fn is_unreachable(&self) -> bool {
-        *self.reachability.borrow() == Reachability::Unreachable
     }
 
     fn take_batch(&self, state: &mut State, now: Instant) -> Vec<Request> {

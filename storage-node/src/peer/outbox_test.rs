@@ -90,6 +90,24 @@ fn an_ended_session_tells_what_left_from_what_did_not() {
 }
 
 #[test]
+fn a_session_after_a_failed_attempt_stands_until_it_ends_itself() {
+    let outbox = outbox();
+    let failed = outbox.begin_session();
+    outbox.close("it can't be reached", Reachability::Unreachable);
+    let session = outbox.begin_session();
+    assert!(matches!(frame(&outbox, failed), Poll::Ready(None)));
+    assert!(
+        frame(&outbox, session).is_pending(),
+        "it has not greeted back yet"
+    );
+    outbox.open(session);
+    let ticket = outbox.enqueue(small(), soon()).unwrap();
+    assert_eq!(ids(&outbox, session), [ticket.id]);
+    outbox.close("broken", Reachability::Connecting);
+    assert!(matches!(frame(&outbox, session), Poll::Ready(None)));
+}
+
+#[test]
 fn what_waits_goes_with_the_next_session_and_late_answers_reach_nobody() {
     let outbox = outbox();
     let first = outbox.begin_session();
