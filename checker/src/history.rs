@@ -185,13 +185,13 @@ fn check_attempts(operation: &Operation) -> Result<(), &'static str> {
         return Err("there is no attempt");
     }
     for attempt in &operation.attempts {
-        let fits = match (&operation.kind, &attempt.outcome) {
+        let fits = matches!(
+            (&operation.kind, &attempt.outcome),
             (_, Outcome::Rejected | Outcome::Unknown)
-            | (Kind::Put { .. }, Outcome::Written(_))
-            | (Kind::Delete { .. }, Outcome::Deleted(_))
-            | (Kind::Get { .. }, Outcome::Found(_)) => true,
-            _ => false,
-        };
+                | (Kind::Put { .. }, Outcome::Written(_))
+                | (Kind::Delete { .. }, Outcome::Deleted(_))
+                | (Kind::Get { .. }, Outcome::Found(_))
+        );
         if !fits {
             return Err("an attempt has an answer to another kind of operation");
         }

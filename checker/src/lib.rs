@@ -1,7 +1,17 @@
 //! Judges recorded histories by what the store promises.
 //!
-//! A recording is a list of [`Record`]s: what clients asked for and were told, what nodes held at the end, and
-//! the placements. [`History::new`] takes them, from memory or from a file ([`json_lines`]).
+//! | module | owns |
+//! |---|---|
+//! | [`Operation`], [`Record`] | what is recorded: operations with their attempts, final states, placements, epochs |
+//! | [`json_lines`] | recordings as files |
+//! | [`History`] | a recording, checked, with what is tolerated |
+//! | [`rules`] | the promises, one in a file; [`check_all`] |
+//! | [`report`] | findings for people |
+//!
+//! Soundness first: a rule speaks only where no lawful run could have been recorded so. An `unknown` outcome may
+//! take effect at any later time or never; a request may have become two events; clocks are off by the
+//! [`Tolerance`]. What the recording leaves out (a dot, a context, an owner's state) is not judged. The page of
+//! the rules is `docs/protocol/checker.md`.
 //!
 //! The crate is pure: no clock, no network, no randomness; who records and who runs the faults is another matter.
 
@@ -10,8 +20,12 @@
 mod causality_text;
 mod history;
 pub mod json_lines;
+mod key_history;
 mod operation;
 mod record;
+mod replacement;
+pub mod report;
+pub mod rules;
 mod violation;
 
 pub use history::{History, HistoryError, Tolerance};
@@ -20,4 +34,6 @@ pub use operation::{
     RequestName, Shown, ValueId, Verdict, Written, minted_dot,
 };
 pub use record::{FinalState, HeldSibling, HeldState, NodeEpoch, Record, Reply};
+pub use report::Report;
+pub use rules::check_all;
 pub use violation::{Rule, Violation};

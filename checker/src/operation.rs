@@ -316,6 +316,7 @@ pub struct Shown {
 
 /// The dot of a write whose answer's context is what was sent and the dot: the one entry that is higher.
 /// `None` if not exactly one is (a retry that was answered from memory under a context that knew it).
+/// With nothing sent: the dot of a single sibling's context.
 pub fn minted_dot(sent: Option<&VersionVector>, returned: &VersionVector) -> Option<Dot> {
     let sent_of = |actor| sent.map_or(0, |sent| sent.get(actor));
     let mut higher = returned
@@ -324,6 +325,48 @@ pub fn minted_dot(sent: Option<&VersionVector>, returned: &VersionVector) -> Opt
     match (higher.next(), higher.next()) {
         (Some((actor, counter)), None) => Some(actor.dot(counter)),
         _ => None,
+    }
+}
+
+impl Written {
+    /// The answer to a put with the context `sent`.
+    pub fn new(sent: Option<&VersionVector>, context: VersionVector, version: Option<u64>) -> Self {
+        Self {
+            dot: minted_dot(sent, &context),
+            context: Some(context),
+            version,
+        }
+    }
+}
+
+impl Deleted {
+    /// The answer to a delete with the context `sent`. One that found nothing has no dot.
+    pub fn new(sent: Option<&VersionVector>, context: VersionVector, existed: bool) -> Self {
+        let dot = minted_dot(sent, &context).filter(|_| existed);
+        Self {
+            existed: Some(existed),
+            dot,
+            context: Some(context),
+        }
+    }
+}
+
+impl Found {
+    /// The answer to a get: each value with its own context, and the context of all.
+    pub fn new<'v>(
+        values: impl IntoIterator<Item = (&'v [u8], VersionVector)>,
+        context: VersionVector,
+        version: Option<u64>,
+    ) -> Self {
+        let values = values.into_iter().map(|(value, own)| Shown {
+            value: ValueId::of(value),
+            dot: minted_dot(None, &own),
+        });
+        Self {
+            values: values.collect(),
+            context: Some(context),
+            version,
+        }
     }
 }
 
@@ -336,6 +379,17 @@ pub enum Verdict {
     Rejected,
     /// None was answered, and at least one may have happened.
     Unknown,
+}
+
+impl Outcome {
+    /// The dot that an acknowledgement names. A delete that found nothing has none.
+    pub fn dot(&self) -> Option<Dot> {
+        match self {
+            Self::Written(written) => written.dot,
+            Self::Deleted(deleted) => deleted.dot.filter(|_| deleted.existed != Some(false)),
+            Self::Found(_) | Self::Rejected | Self::Unknown => None,
+        }
+    }
 }
 
 impl Attempt {
@@ -405,15 +459,11 @@ impl Operation {
         !matches!(self.kind, Kind::Get { .. })
     }
 
-    /// The dots that acknowledgements named, each with the context that came with it.
+    /// The dots that acknowledgements named.
     pub fn acknowledged_dots(&self) -> impl Iterator<Item = Dot> + '_ {
         self.attempts
             .iter()
-            .filter_map(|attempt| match &attempt.outcome {
-                Outcome::Written(written) => written.dot,
-                Outcome::Deleted(deleted) => deleted.dot,
-                _ => None,
-            })
+            .filter_map(|attempt| attempt.outcome.dot())
     }
 
     /// The version that acknowledgements named; the lowest, should retries have got several.

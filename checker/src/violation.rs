@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::operation::{KeyName, OperationId};
+use crate::operation::{KeyName, Operation, OperationId};
 
 /// A rule of `docs/protocol/checker.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,6 +57,25 @@ pub struct Violation {
     pub what: String,
     /// The operations involved, the one that was wronged first.
     pub operations: Vec<OperationId>,
+}
+
+impl Violation {
+    pub(crate) fn of_key<'o>(
+        rule: Rule,
+        key: &KeyName,
+        what: String,
+        operations: impl IntoIterator<Item = &'o Operation>,
+    ) -> Self {
+        Self {
+            rule,
+            key: Some(key.clone()),
+            what,
+            operations: operations
+                .into_iter()
+                .map(|operation| operation.id)
+                .collect(),
+        }
+    }
 }
 
 impl fmt::Display for Violation {

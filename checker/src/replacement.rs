@@ -1,0 +1,184 @@
+//! What may have taken a value away, and what must have: the two sides of soundness.
+//!
+//! A rule that misses a value asks what *may* have replaced it: any write that wasn't rejected, at any time since
+//! it began, with what its context covers for certain or may cover. A rule that finds a value it should not asks
+//! what *must* have replaced it: acknowledged writes, and only the events that their context covers for certain.
+//!
+//! A request can have become two events (its first owner's answer was lost, a second owner wrote it too); one of
+//! them is enough to replace both, and it need not be among the dots that the recording names. So a context that
+//! covers an event of no known operation may cover any value that was written since nobody had seen that event.
+
+use annulus_causality::Dot;
+
+use crate::key_history::KeyHistory;
+use crate::operation::{Deleted, Kind, Operation, Outcome, Verdict};
+
+/// The youngest tombstone that may be dropped, with its clock, in microseconds (24 h).
+pub(crate) const REAP_AGE_US: u64 = 24 * 3_600 * 1_000_000;
+
+impl KeyHistory<'_> {
+    /// From when on the put's value may have been replaced through a context; none if by nothing.
+    pub(crate) fn may_be_replaced_from(&self, put: &Operation) -> Option<u64> {
+        let others = self.writes.iter().filter(|other| other.id != put.id);
+        let mut from = None;
+        for other in others {
+            // By the time that they began: later ones can't be earlier.
+            if from.is_some_and(|from| from <= other.invoked_at_us()) {
+                break;
+            }
+            let covers = self.may_cover(other, put);
+            from = from.into_iter().chain(covers).min();
+        }
+        from
+    }
+
+    /// Whether `at_us` is a time at which the put's value may have been replaced.
+    pub(crate) fn may_be_replaced_by(&self, put: &Operation, at_us: u64) -> bool {
+        self.may_be_replaced_from(put)
+            .is_some_and(|from| from <= at_us)
+    }
+
+    fn may_cover(&self, write: &Operation, put: &Operation) -> Option<u64> {
+        if write.sent_context().is_some() {
+            self.context_may_cover(write, put)
+                .then(|| write.invoked_at_us())
+        } else if matches!(write.kind, Kind::Delete { .. }) {
+            let in_time = self.latest_effect_us(write) >= put.invoked_at_us();
+            in_time.then(|| write.invoked_at_us().max(put.invoked_at_us()))
+        } else {
+            None
+        }
+    }
+
+    fn context_may_cover(&self, write: &Operation, put: &Operation) -> bool {
+        let Some(context) = write.sent_context() else {
+            return false;
+        };
+        // The client had its context before it asked.
+        if write.invoked_at_us() < put.invoked_at_us() {
+            return false;
+        }
+        let dots = self.dots_of(put);
+        if dots.iter().any(|dot| context.covers(*dot)) {
+            return true;
+        }
+        if !dots.is_empty() && self.has_one_dot(put) {
+            return false;
+        }
+        self.covers_unknown(context, put.invoked_at_us())
+    }
+
+    /// The last moment at which a delete without context can look for what it deletes.
+    fn latest_effect_us(&self, delete: &Operation) -> u64 {
+        match delete.acknowledged_at_us() {
+            None => u64::MAX,
+            Some(_) => self.latest_mint_us(delete),
+        }
+    }
+
+    /// The last moment, by the recorder's clock, at which a node can have given the write a dot.
+    pub(crate) fn latest_mint_us(&self, write: &Operation) -> u64 {
+        let deadline = write
+            .last_invoked_at_us()
+            .saturating_add(self.tolerance.deadline_us);
+        match write.acknowledged_at_us() {
+            Some(acknowledged) if self.has_one_dot(write) => acknowledged,
+            acknowledged => acknowledged.unwrap_or(0).max(deadline),
+        }
+    }
+
+    /// Whether the put's time to live may be over.
+    pub(crate) fn may_be_expired(&self, put: &Operation, at_us: u64) -> bool {
+        let skew = self.tolerance.clock_skew_us;
+        ttl_us(put).is_some_and(|ttl| {
+            put.invoked_at_us().saturating_add(ttl) <= at_us.saturating_add(skew)
+        })
+    }
+
+    /// Whether the put's time to live is over for certain.
+    pub(crate) fn must_be_expired(&self, put: &Operation, at_us: u64) -> bool {
+        let minted = self.latest_mint_us(put);
+        let limit = minted.saturating_add(self.tolerance.clock_skew_us);
+        ttl_us(put).is_some_and(|ttl| limit.saturating_add(ttl) < at_us)
+    }
+
+    /// Whether the key may have been forgotten altogether: deleted or expired, and reaped.
+    pub(crate) fn may_be_reaped(&self, at_us: u64) -> bool {
+        self.writes.iter().any(|write| {
+            let ends = matches!(write.kind, Kind::Delete { .. }) || ttl_us(write).is_some();
+            ends && write.invoked_at_us().saturating_add(REAP_AGE_US) <= at_us
+        })
+    }
+}
+
+/// Whether an acknowledged write certainly replaced the event.
+pub(crate) fn must_cover(write: &Operation, dot: Dot, put: Option<&Operation>) -> bool {
+    if write.acknowledged_dots().any(|own| own == dot) || deleted_nothing(write) {
+        return false;
+    }
+    if let Some(context) = write.sent_context() {
+        return says_that_it_wrote(write) && context.covers(dot);
+    }
+    // A delete without context deletes what its own read shows: all that was acknowledged before.
+    let is_delete = matches!(write.kind, Kind::Delete { .. });
+    is_delete
+        && says_that_it_wrote(write)
+        && put.is_some_and(|put| {
+            write.consistency.reads_every(put.consistency)
+                && acknowledged_before(put, dot, write.invoked_at_us())
+        })
+}
+
+/// Whether the dot was acknowledged before that time.
+pub(crate) fn acknowledged_before(write: &Operation, dot: Dot, at_us: u64) -> bool {
+    acknowledged_dots_before(write, at_us).any(|acknowledged| acknowledged == dot)
+}
+
+/// The dots of a write that were acknowledged before that time.
+pub(crate) fn acknowledged_dots_before(
+    write: &Operation,
+    at_us: u64,
+) -> impl Iterator<Item = Dot> + '_ {
+    let in_time = write
+        .attempts
+        .iter()
+        .filter(move |attempt| attempt.completed_at_us.is_some_and(|end| end < at_us));
+    in_time.filter_map(|attempt| attempt.outcome.dot())
+}
+
+fn ttl_us(write: &Operation) -> Option<u64> {
+    match &write.kind {
+        Kind::Put { ttl_us, .. } => *ttl_us,
+        _ => None,
+    }
+}
+
+/// Whether an answer says that there was nothing to delete: then maybe nothing was written.
+fn deleted_nothing(write: &Operation) -> bool {
+    write.attempts.iter().any(|attempt| {
+        matches!(
+            &attempt.outcome,
+            Outcome::Deleted(Deleted {
+                existed: Some(false),
+                ..
+            })
+        )
+    })
+}
+
+/// Whether the acknowledgement is one of a write, not of a delete that may have found nothing.
+fn says_that_it_wrote(write: &Operation) -> bool {
+    match write.kind {
+        Kind::Put { .. } => write.verdict() == Verdict::Ok,
+        Kind::Delete { .. } => write.attempts.iter().any(|attempt| {
+            matches!(
+                &attempt.outcome,
+                Outcome::Deleted(Deleted {
+                    existed: Some(true),
+                    ..
+                })
+            )
+        }),
+        Kind::Get { .. } => false,
+    }
+}
