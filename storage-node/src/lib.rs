@@ -13,6 +13,7 @@
 //! | [`keyspace`] | rules of groups of keys |
 //! | [`telemetry`] | logs and metrics |
 //! | [`clock`], [`entropy`] | time and randomness, handed in |
+//! | `simulation`, `mistake` | whole clusters in one thread under faults; feature `simulation`, never in a release |
 //!
 //! A request comes in at an edge of any node, is carried out by that node's coordinator, which
 //! asks the replicas of the key's owners, each over its own storage.
@@ -24,12 +25,15 @@ pub mod config;
 mod coordinator;
 pub mod entropy;
 pub mod keyspace;
+mod mistake;
 mod node;
 mod peer;
 mod placement;
 pub mod replica;
 mod server;
 pub mod shutdown;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod storage;
 pub mod telemetry;
 

@@ -108,6 +108,7 @@ impl Coordinator {
             let until = *patience
                 .get_or_insert_with(|| started + self.patience(placement, candidates, &plan));
             step = tokio::select! {
+                biased; // answers that are there count first; and no draw of lots that a seed can't repeat
                 Some((question, answer)) = answers.next() => match answer {
                     Ok(answer) => plan.answered(question.0, answer),
                     Err(OwnerFailure::Stale(epoch)) => return Err(RoundError::Stale(epoch)),

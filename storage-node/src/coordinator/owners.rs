@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::Coordinator;
+use crate::mistake::{self, Mistake};
 use crate::peer::{PeerFailure, Reachability};
 use crate::replica::{KeyAddress, Merge, ReplicaError};
 
@@ -67,6 +68,13 @@ impl Coordinator {
             };
             (distance, self.0.peers.usual_latency(node))
         });
+        if mistake::is_made(Mistake::MintOnNonOwner) {
+            let own = self.0.placement.own_index(placement);
+            owners.retain(|owner| Some(*owner) != own);
+            if let Some(own) = own {
+                owners.insert(0, own);
+            }
+        }
         owners
     }
 

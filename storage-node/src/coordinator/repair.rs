@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use annulus_causality::{KeyState, VersionVector};
 use annulus_proto::model::{ErrorCode, Outcome, RequestError};
 use annulus_proto::peer::v1::MergeReason;
 use annulus_ring::{NodeIndex, Placement};
@@ -18,6 +19,8 @@ use super::owners::{OwnerFailure, SharedState, too_few};
 use super::read_plan::Finding;
 use super::read_repair::{Repair, Spread, decide};
 use super::{Coordinator, RoundError};
+use crate::mistake::{self, Mistake};
+use crate::replica::Write;
 
 impl Coordinator {
     /// Brings stale owners up to what the read found, and waits for as many as the answer needs.
@@ -44,6 +47,9 @@ impl Coordinator {
         let Some(merged) = finding.merged.clone() else {
             return Ok(()); // nobody has a record: nobody lacks one
         };
+        if mistake::is_made(Mistake::RepairMints) {
+            self.mint_what_was_found(placement, read, &merged).await?;
+        }
         let (acks, kind) = match repair {
             Repair::None => return Ok(()),
             Repair::Background => (0, RepairKind::Background),
@@ -70,6 +76,29 @@ impl Coordinator {
             .collect();
         self.merge_until(placement, read, state, targets, spare, acks)
             .await
+    }
+
+    /// The mistake [`Mistake::RepairMints`].
+    async fn mint_what_was_found(
+        &self,
+        placement: &Arc<Placement>,
+        read: &Read,
+        found: &KeyState,
+    ) -> Result<(), RoundError> {
+        for sibling in found.siblings() {
+            let write = Write {
+                address: read.address.clone(),
+                content: sibling.value(0).cloned(),
+                context: VersionVector::new(),
+                ttl: None,
+                request_id: None,
+                deadline: read.deadline,
+                fence: placement.epoch(),
+            };
+            let minted = self.0.replica.mint(write).await;
+            minted.map_err(|error| OwnerFailure::of_own(error, placement))?;
+        }
+        Ok(())
     }
 
     /// Merges a state into all `targets`, and into a spare for each that fails while `acks` are wanted.

@@ -16,6 +16,7 @@ use super::own_write::OwnWrite;
 use super::owners::{OwnerFailure, SharedState, too_few};
 use super::quorum::{Tally, Verdict};
 use super::{Coordinator, MAX_ROUNDS, RoundError, placement_keeps_changing};
+use crate::mistake::{self, Mistake};
 use crate::peer::ForwardedAnswer;
 use crate::replica::{Durable, Minted};
 
@@ -91,7 +92,10 @@ impl Coordinator {
         client: &mut Client,
     ) -> Option<RingEpoch> {
         let owners = round.placement.owners(round.job.address.partition());
-        let needed = round.job.write.write_quorum.min(owners.len());
+        let mut needed = round.job.write.write_quorum.min(owners.len());
+        if mistake::is_made(Mistake::OneAckTooFew) {
+            needed = needed.saturating_sub(1).max(1);
+        }
         let mut tally = Tally::new(owners, needed);
         let mut durable = durable;
         let mut replies: FuturesUnordered<_> = owners
@@ -172,6 +176,9 @@ impl Coordinator {
             last,
             Outcome::Unknown,
         );
+        if mistake::is_made(Mistake::RejectedThoughApplied) {
+            error.outcome = Outcome::Rejected;
+        }
         error.code = if self.0.clock.now() >= job.deadline {
             ErrorCode::Timeout
         } else {

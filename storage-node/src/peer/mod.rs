@@ -39,5 +39,5 @@ pub(crate) use responder::Responder;
 pub(crate) use service::PeerService;
 pub(crate) use tonic_transport::TonicTransport;
 pub(crate) use transport::Reachability;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) use transport::{Call, PeerCallError, Transport};

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::decision::{self, Decision, PlacementRefused};
 use super::file::{self, PlacementFileError};
+use crate::mistake::{self, Mistake};
 use crate::replica::{Replica, ReplicaError};
 use crate::storage::{DataDir, DataDirError};
 
@@ -183,6 +184,9 @@ impl PlacementStore {
     async fn put_in_use(&self, placement: Arc<Placement>) -> Result<(), InstallError> {
         let epoch = placement.epoch();
         let owned = match self.own_index(&placement) {
+            Some(_) if mistake::is_made(Mistake::MintOnNonOwner) => {
+                placement.partitions().ids().collect()
+            }
             Some(index) => placement.partitions_of(index).collect(),
             None => Vec::new(),
         };

@@ -52,6 +52,12 @@ impl KeyAddress {
         &self.key
     }
 
+    /// The key as the engine knows it, for simulations that look at disks.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn stored_bytes(&self) -> &Bytes {
+        &self.stored
+    }
+
     /// The key as the engine knows it.
     pub(super) fn stored(&self) -> &Bytes {
         &self.stored

@@ -23,6 +23,7 @@ use super::record::{self, Record};
 use super::transition;
 use super::vnode::Vnode;
 use crate::clock::Clock;
+use crate::mistake::{self, Mistake};
 use crate::storage::bounded_queue::BoundedQueue;
 use crate::storage::free_space::FreeSpace;
 use crate::storage::high_water::HighWater;
@@ -113,14 +114,20 @@ impl Committer {
     pub(super) fn run(mut self) {
         let _guard = PanicGuard(self.fatal.clone());
         while let Some(first) = self.queue.pop() {
-            let group = self.gather(first);
-            self.metrics.group_operations.observe(group.len() as f64);
-            let mut batch = CommitBatch::default();
-            for operation in group {
-                self.apply(operation, &mut batch);
-            }
+            let batch = self.apply_group(first);
             self.commit(batch);
         }
+    }
+
+    /// Takes what is queued together with `first` and applies it; nothing is written yet.
+    pub(super) fn apply_group(&mut self, first: Operation) -> CommitBatch {
+        let group = self.gather(first);
+        self.metrics.group_operations.observe(group.len() as f64);
+        let mut batch = CommitBatch::default();
+        for operation in group {
+            self.apply(operation, &mut batch);
+        }
+        batch
     }
 
     fn gather(&self, first: Operation) -> Vec<Operation> {
@@ -295,8 +302,10 @@ impl Committer {
         self.write_log(batch.synced, Persistence::Synced);
     }
 
-    fn write_log(&self, log: LogWrite, persistence: Persistence) {
-        if let Err(error) = self.try_write_log(&log, persistence) {
+    pub(super) fn write_log(&self, log: LogWrite, persistence: Persistence) {
+        if let Err(error) = self.try_write_log(&log, persistence)
+            && !mistake::is_made(Mistake::FailedSyncIgnored)
+        {
             self.fatal.raise(&error.to_string());
             let failed = |waiter: Waiter| waiter.failed(ReplicaError::LogFailed(error.clone()));
             return log.waiters.into_iter().for_each(failed);
@@ -349,6 +358,9 @@ pub(super) fn decode_read(
         Err(EngineError::Corruption { detail, .. }) => Err(detail),
         Err(error) => return Err(error.into()),
     };
+    if state.is_err() && mistake::is_made(Mistake::DamageReadsAsAbsent) {
+        return Ok(None);
+    }
     state.map(Some).map_err(|detail| {
         metrics.corrupt_records.inc();
         tracing::error!(%partition, detail, "a stored record is damaged");

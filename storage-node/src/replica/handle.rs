@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use annulus_causality::{HlcClock, KeyState};
 use annulus_ring::{PartitionId, RingEpoch};
@@ -19,12 +18,15 @@ use super::metrics::ReplicaMetrics;
 use super::operation::{DigestPage, KeyDigest, Merge, Merged, Minted, VnodeStatus, Write};
 use super::record;
 use super::vnode::Vnodes;
+use super::workers::Workers;
 use crate::clock::Clock;
 use crate::entropy::Randomness;
 use crate::storage::bounded_queue::{BoundedQueue, NotQueued, QueueLimit};
 use crate::storage::free_space::FreeSpace;
 use crate::storage::high_water::HighWater;
 use crate::storage::io_pool::{IoPool, IoPoolError, IoPoolOptions};
+#[cfg(feature = "simulation")]
+use crate::storage::pace::Pace;
 use crate::storage::{
     Engine, EngineError, EngineEstimates, Entry, InMemory, ScanLimit, Space, Store, key_encoding,
     recovery,
@@ -75,7 +77,7 @@ pub struct Replica {
 struct Shared {
     engine: Arc<dyn Engine>,
     queues: Vec<Arc<BoundedQueue<Operation>>>,
-    committers: Mutex<Vec<JoinHandle<()>>>,
+    workers: Workers,
     high_water: Mutex<Option<Arc<HighWater>>>,
     free_space: Option<Arc<FreeSpace>>,
     io: IoPool,
@@ -111,6 +113,45 @@ impl Replica {
         randomness: Arc<dyn Randomness>,
         registry: &mut Registry,
     ) -> Result<Self, EngineError> {
+        Self::start_with(
+            Workers::threads(),
+            options,
+            store,
+            clock,
+            randomness,
+            registry,
+        )
+    }
+
+    /// As [`Replica::start`], without threads: committers are tasks of the current runtime, at the
+    /// pace of a simulated disk.
+    #[cfg(feature = "simulation")]
+    pub fn start_in_tasks(
+        pace: Arc<dyn Pace>,
+        options: &ReplicaOptions,
+        store: Store,
+        clock: &Arc<dyn Clock>,
+        randomness: Arc<dyn Randomness>,
+        registry: &mut Registry,
+    ) -> Result<Self, EngineError> {
+        Self::start_with(
+            Workers::tasks(pace),
+            options,
+            store,
+            clock,
+            randomness,
+            registry,
+        )
+    }
+
+    fn start_with(
+        workers: Workers,
+        options: &ReplicaOptions,
+        store: Store,
+        clock: &Arc<dyn Clock>,
+        randomness: Arc<dyn Randomness>,
+        registry: &mut Registry,
+    ) -> Result<Self, EngineError> {
         let Store {
             engine,
             recovered,
@@ -128,14 +169,14 @@ impl Replica {
             bytes: options.queue_bytes,
         };
         let count = options.committers.max(1);
-        let mut shared = Shared {
+        let shared = Shared {
             queues: (0..count)
                 .map(|_| Arc::new(BoundedQueue::new(limit)))
                 .collect(),
-            committers: Mutex::default(),
             high_water: Mutex::new(high_water.map(Arc::new)),
             free_space: free_space.map(Arc::new),
-            io: IoPool::start(options.io).map_err(thread_failed)?,
+            io: workers.io_pool(options.io).map_err(thread_failed)?,
+            workers,
             engine,
             vnodes,
             randomness,
@@ -145,11 +186,10 @@ impl Replica {
         };
         for number in 0..count {
             let committer = shared.committer(number, options, clock);
-            let thread = std::thread::Builder::new().name(format!("commit-{number}"));
-            let thread = thread
-                .spawn(move || committer.run())
+            shared
+                .workers
+                .run(number, committer)
                 .map_err(thread_failed)?;
-            shared.committers.get_mut().push(thread);
         }
         tracing::info!(
             generation = recovered.generation,
@@ -291,6 +331,11 @@ impl Replica {
     /// Everything that is asked afterwards is refused.
     pub async fn stop(&self) -> Result<(), ReplicaError> {
         let shared = self.shared.clone();
+        shared.queues.iter().for_each(|queue| queue.close());
+        shared.workers.tasks_ended().await;
+        if !shared.workers.may_block() {
+            return shared.stop();
+        }
         let stopped = tokio::task::spawn_blocking(move || shared.stop()).await;
         stopped.unwrap_or(Err(ReplicaError::Stopped { applied: true }))
     }
@@ -372,12 +417,10 @@ impl Shared {
         })
     }
 
+    /// Once the queues are closed. Blocks.
     fn stop(&self) -> Result<(), ReplicaError> {
-        self.queues.iter().for_each(|queue| queue.close());
-        for thread in self.committers.lock().drain(..) {
-            if thread.join().is_err() {
-                return Err(ReplicaError::Stopped { applied: true });
-            }
+        if !self.workers.join() {
+            return Err(ReplicaError::Stopped { applied: true });
         }
         self.io.stop();
         if self.fatal.is_raised() {

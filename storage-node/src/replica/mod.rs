@@ -7,6 +7,7 @@
 //! | [`handle`] | [`Replica`]: how everybody else asks; start and stop |
 //! | [`transition`] | pure: what a write or a merge makes of a key's state |
 //! | [`committer`], [`commit_batch`] | one thread writes a partition: group commit and its overlay |
+//! | [`workers`] | whether that is a thread, or a task of a simulation |
 //! | [`vnode`] | the vnodes: identity, supply of key epochs, the fence |
 //! | [`record`] | a key's state on disk, under a checksum |
 //! | [`version`] | the number that `lww` keyspaces show as the version |
@@ -36,6 +37,7 @@ mod record;
 mod transition;
 mod version;
 mod vnode;
+mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -44,4 +46,6 @@ pub use address::KeyAddress;
 pub use error::ReplicaError;
 pub use handle::{Replica, ReplicaOptions};
 pub use operation::{DigestPage, Durable, KeyDigest, Merge, Merged, Minted, VnodeStatus, Write};
+#[cfg(feature = "simulation")]
+pub(crate) use record::decode as decode_record;
 pub use version::{version_at, version_of};

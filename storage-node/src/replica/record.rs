@@ -40,7 +40,7 @@ impl Record {
 }
 
 /// Reads a record back; says what is wrong with one that is damaged.
-pub(super) fn decode(stored_key: &[u8], record: &Bytes) -> Result<KeyState, String> {
+pub(crate) fn decode(stored_key: &[u8], record: &Bytes) -> Result<KeyState, String> {
     let Some((&[format, ref crc @ ..], encoded)) = record.split_first_chunk::<HEADER_BYTES>()
     else {
         return Err(format!("a record of {} bytes has no header", record.len()));

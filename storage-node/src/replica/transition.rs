@@ -10,6 +10,7 @@ use annulus_ring::PartitionId;
 use super::error::ReplicaError;
 use super::operation::{Merge, Write};
 use super::version::{LOGICAL_MAX, version_at};
+use crate::mistake::{self, Mistake};
 
 /// A write that has its dot.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,6 +38,9 @@ pub(super) fn mint(
         .mint(local, &write.context, new, policy)
         .map_err(|error| not_minted(partition, error))?;
     let mut clock = write.context.clone();
+    if mistake::is_made(Mistake::ContextCoversUnseen) {
+        clock.join(minted.state.clock());
+    }
     clock.insert(minted.dot);
     let stamped = minted
         .state
@@ -97,7 +101,9 @@ fn new_write(write: &Write, stamp: HlcStamp) -> NewWrite {
         content,
         stamp,
         expires_at_ms: ttl.map(|ttl| stamp.ms().saturating_add(ttl.milliseconds())),
-        request_id: write.request_id,
+        request_id: write
+            .request_id
+            .filter(|_| !mistake::is_made(Mistake::RetryMintsAgain)),
     }
 }
 

@@ -4,7 +4,7 @@
 //! Invariants: a vnode's record is on disk before the vnode is used, and so is every lease of key
 //! epochs (rule V2); the fence never falls while the node runs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use super::error::ReplicaError;
 use super::operation::VnodeStatus;
 use crate::entropy::Randomness;
+use crate::mistake::{self, Mistake};
 use crate::storage::{Batch, Engine, EngineError, KeyRange, Persistence, ScanLimit, Space};
 
 const KEY_PREFIX: &[u8] = b"vnode/";
@@ -59,6 +60,9 @@ impl Vnode {
     /// Whether an operation of that epoch may be served.
     pub(super) fn check_fence(&self, epoch: RingEpoch, applied: bool) -> Result<(), ReplicaError> {
         let partition = self.partition;
+        if applied && mistake::is_made(Mistake::FenceOnlyBefore) {
+            return Ok(());
+        }
         match self.fence.load(Ordering::Acquire) {
             NOT_OWNED => Err(ReplicaError::NotOwner { partition, applied }),
             fence if epoch.0 < fence => Err(ReplicaError::StaleEpoch {
@@ -95,6 +99,7 @@ impl Vnode {
             put_record(&mut batch, self.partition, &lease);
             engine.write(&batch, Persistence::Synced)?;
             clock.lease_granted(&lease);
+            leave_out_rule(&mut clock);
         }
         Ok(work(&mut clock))
     }
@@ -102,7 +107,7 @@ impl Vnode {
 
 /// All vnodes whose data this node holds.
 pub(super) struct Vnodes {
-    by_partition: RwLock<HashMap<PartitionId, Arc<Vnode>>>,
+    by_partition: RwLock<BTreeMap<PartitionId, Arc<Vnode>>>,
     /// Held while ownership changes.
     changing: Mutex<()>,
 }
@@ -230,9 +235,21 @@ fn lease_all(
         if let Some(lease) = lease {
             clock.lease_granted(&lease);
         }
+        leave_out_rule(clock);
     }
     Ok(())
 }
+
+/// For simulations that show that each rule of minting is needed.
+#[cfg(feature = "simulation")]
+fn leave_out_rule(clock: &mut VnodeClock) {
+    if let Some(rule) = crate::mistake::rule_left_out() {
+        *clock = clock.clone().without(Some(rule));
+    }
+}
+
+#[cfg(not(feature = "simulation"))]
+fn leave_out_rule(_: &mut VnodeClock) {}
 
 fn put_record(batch: &mut Batch, partition: PartitionId, record: &VnodeRecord) {
     let key = [KEY_PREFIX, &partition.0.to_be_bytes()].concat();

@@ -32,6 +32,8 @@ pub struct BoundedQueue<T> {
     limit: QueueLimit,
     state: Mutex<State<T>>,
     filled: Condvar,
+    #[cfg(feature = "simulation")]
+    arrived: tokio::sync::Notify,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,8 @@ impl<T> BoundedQueue<T> {
             limit,
             state: Mutex::new(state),
             filled: Condvar::new(),
+            #[cfg(feature = "simulation")]
+            arrived: tokio::sync::Notify::new(),
         }
     }
 
@@ -78,6 +82,8 @@ impl<T> BoundedQueue<T> {
         state.bytes += bytes;
         drop(state);
         self.filled.notify_one();
+        #[cfg(feature = "simulation")]
+        self.arrived.notify_one();
         Ok(())
     }
 
@@ -95,6 +101,24 @@ impl<T> BoundedQueue<T> {
         }
     }
 
+    /// As [`Self::pop`], for the one task that takes from this queue where there are no threads.
+    #[cfg(feature = "simulation")]
+    pub async fn pop_in_task(&self) -> Option<T> {
+        loop {
+            let arrived = self.arrived.notified();
+            {
+                let mut state = self.state.lock();
+                if let Some(item) = state.pop() {
+                    return Some(item);
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            arrived.await;
+        }
+    }
+
     /// Takes items without waiting, in order, for as long as `more` says so of what was taken.
     pub fn pop_while(&self, mut more: impl FnMut(&T) -> bool, mut take: impl FnMut(T)) {
         let mut state = self.state.lock();
@@ -109,6 +133,8 @@ impl<T> BoundedQueue<T> {
     pub fn close(&self) {
         self.state.lock().closed = true;
         self.filled.notify_all();
+        #[cfg(feature = "simulation")]
+        self.arrived.notify_one();
     }
 
     /// Number of items inside.

@@ -52,6 +52,8 @@ pub struct IoPool {
 struct Shared {
     queue: Arc<BoundedQueue<Job>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    #[cfg(feature = "simulation")]
+    pace: Option<Arc<dyn super::pace::Pace>>,
 }
 
 impl Drop for Shared {
@@ -82,8 +84,23 @@ impl IoPool {
             shared: Arc::new(Shared {
                 queue,
                 threads: Mutex::new(threads),
+                #[cfg(feature = "simulation")]
+                pace: None,
             }),
         })
+    }
+
+    /// A pool without threads: each job is done by its caller's task, at the disk's pace.
+    #[cfg(feature = "simulation")]
+    pub fn in_tasks(pace: Arc<dyn super::pace::Pace>) -> Self {
+        let limit = QueueLimit { items: 0, bytes: 0 };
+        Self {
+            shared: Arc::new(Shared {
+                queue: Arc::new(BoundedQueue::new(limit)),
+                threads: Mutex::default(),
+                pace: Some(pace),
+            }),
+        }
     }
 
     /// Does `work` on one of the threads. If the caller stops waiting before its turn, it is
@@ -93,6 +110,11 @@ impl IoPool {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
+        #[cfg(feature = "simulation")]
+        if let Some(pace) = &self.shared.pace {
+            pace.before_read().await;
+            return Ok(work());
+        }
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move || {
             if !answer.is_closed() {

@@ -21,7 +21,7 @@ pub struct MemoryEngine {
     state: RwLock<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct State {
     data: Sorted,
     meta: Sorted,
@@ -60,6 +60,14 @@ impl MemoryEngine {
     /// An empty engine.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Another engine with the same content.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            state: RwLock::new(self.state.read().clone()),
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 //! | [`store`] | all of that, opened together |
 //! | [`bounded_queue`] | the queue between async callers and storage threads |
 //! | [`io_pool`] | threads for reads that block, with a bounded queue |
+//! | `pace` | how long a simulated disk takes (simulation only) |
 //!
 //! Invariant: nobody outside this folder touches RocksDB, and nobody calls an engine from an
 //! async worker except for lookups that stay in memory.
@@ -32,6 +33,8 @@ pub mod high_water;
 pub mod io_pool;
 pub mod key_encoding;
 pub mod memory;
+#[cfg(feature = "simulation")]
+pub mod pace;
 pub mod recovery;
 pub mod rocks;
 pub mod rocks_options;

@@ -1,0 +1,424 @@
+//! A node's disk: what was written, what of that is on the platter, and what a crash leaves.
+//!
+//! - A batch that was synced, and everything before it, survives a crash.
+//! - Of what was written later, and of what was just being written, a crash leaves some first part:
+//!   whole batches, because the log's checksums drop a torn one.
+//! - After a failed sync the data can be read back, and is not on the platter; a later sync does
+//!   not bring it there (as Linux file systems do).
+//! - A damaged record stays damaged.
+//!
+//! A process that has died can't reach its disk any more, whatever of it still runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annulus_causality::KeyState;
+use annulus_ring::NodeId;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::chance::Chance;
+use super::observer::{Observer, Wrote};
+use crate::replica::decode_record;
+use crate::storage::free_space::FreeSpace;
+use crate::storage::pace::Pace;
+use crate::storage::{
+    Batch, Change, Engine, EngineError, EngineEstimates, Entry, InMemory, KeyRange, MemoryEngine,
+    Persistence, ScanLimit, Space,
+};
+
+/// How often memory doesn't have a record, in a thousand lookups.
+const COLD_PER_MILLE: u64 = 50;
+
+/// How often a crash leaves all that was written; otherwise some first part.
+const ALL_LEFT_PER_MILLE: u64 = 300;
+
+/// A disk. Clones are one.
+#[derive(Clone)]
+pub struct SimDisk(Arc<Inner>);
+
+struct Inner {
+    node: NodeId,
+    medium: Mutex<Medium>,
+    chance: Chance,
+    stalled: watch::Sender<bool>,
+    observer: Arc<dyn Observer>,
+}
+
+#[derive(Default)]
+struct Medium {
+    /// What a reader sees.
+    live: MemoryEngine,
+    /// What is on the platter.
+    durable: MemoryEngine,
+    unsynced: Vec<Batch>,
+    being_written: Vec<Batch>,
+    /// Which run of the node has the disk.
+    run: u64,
+    sync_takes: SyncTakes,
+    failing_syncs: bool,
+    full: bool,
+    forgetful: bool,
+    last_synced: Option<(MemoryEngine, usize)>,
+}
+
+/// How long a sync takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SyncTakes {
+    /// One to three milliseconds.
+    #[default]
+    Usual,
+    /// Up to so many milliseconds.
+    UpTo(u64),
+}
+
+impl SimDisk {
+    /// An empty disk.
+    pub fn new(node: NodeId, chance: Chance, observer: Arc<dyn Observer>) -> Self {
+        Self(Arc::new(Inner {
+            node,
+            medium: Mutex::default(),
+            chance,
+            stalled: watch::Sender::new(false),
+            observer,
+        }))
+    }
+
+    /// Opens it for the next run of the node.
+    pub fn open(&self) -> SimEngine {
+        let mut medium = self.0.medium.lock();
+        medium.run += 1;
+        SimEngine {
+            disk: self.clone(),
+            run: medium.run,
+        }
+    }
+
+    /// Ends the run that has the disk, as a crash does.
+    pub fn crash(&self) {
+        let mut medium = self.0.medium.lock();
+        medium.run += 1;
+        let mut pending = std::mem::take(&mut medium.unsynced);
+        pending.append(&mut medium.being_written);
+        let left = if self.0.chance.hits(ALL_LEFT_PER_MILLE) {
+            pending.len()
+        } else {
+            self.0.chance.index(pending.len() + 1)
+        };
+        for batch in &pending[..left] {
+            apply(&medium.durable, batch);
+        }
+        if medium.forgetful
+            && let Some((before, _)) = medium.last_synced.take()
+        {
+            medium.durable = before;
+        }
+        medium.live = medium.durable.copy();
+        medium.failing_syncs = false;
+    }
+
+    /// Replaces it by an empty one.
+    pub fn wipe(&self) {
+        let mut medium = self.0.medium.lock();
+        let run = medium.run + 1;
+        *medium = Medium {
+            run,
+            forgetful: medium.forgetful,
+            ..Medium::default()
+        };
+    }
+
+    /// The mistake of a recovery that drops the end of the log, synced or not.
+    pub fn forget_tail_at_crashes(&self) {
+        self.0.medium.lock().forgetful = true;
+    }
+
+    /// Flips a bit of some client's record. Whether there was one.
+    pub fn damage_a_record(&self) -> bool {
+        let medium = self.0.medium.lock();
+        let all = ScanLimit {
+            entries: usize::MAX,
+            bytes: usize::MAX,
+        };
+        let found = medium
+            .durable
+            .scan(Space::Data, &KeyRange::default(), all)
+            .expect("memory does not fail");
+        if found.is_empty() {
+            return false;
+        }
+        let entry = &found[self.0.chance.index(found.len())];
+        let bit = self.0.chance.index(entry.value.len() * 8);
+        let mut value = entry.value.to_vec();
+        value[bit / 8] ^= 1 << (bit % 8);
+        let mut batch = Batch::new();
+        batch.put(Space::Data, entry.key.clone(), value);
+        apply(&medium.durable, &batch);
+        apply(&medium.live, &batch);
+        true
+    }
+
+    /// How long syncs take from now on.
+    pub fn set_sync_takes(&self, takes: SyncTakes) {
+        self.0.medium.lock().sync_takes = takes;
+    }
+
+    /// Syncs fail until the next crash.
+    pub fn fail_syncs(&self) {
+        self.0.medium.lock().failing_syncs = true;
+    }
+
+    /// Whether the disk is too full to grow.
+    pub fn set_full(&self, full: bool) {
+        self.0.medium.lock().full = full;
+    }
+
+    /// Nothing is written or read while the disk stalls.
+    pub fn set_stalled(&self, stalled: bool) {
+        self.0.stalled.send_replace(stalled);
+    }
+
+    /// What a crash now would surely leave of a key.
+    pub fn durable_state(&self, stored_key: &[u8]) -> Option<KeyState> {
+        let medium = self.0.medium.lock();
+        let record = medium.durable.get(Space::Data, stored_key);
+        let record = record.expect("memory does not fail")?;
+        decode_record(stored_key, &record).ok()
+    }
+
+    pub(super) fn free_space(&self) -> FreeSpace {
+        let disk = self.clone();
+        FreeSpace::probed(move || Some(if disk.0.medium.lock().full { 1 } else { 50 }))
+    }
+}
+
+/// One run's way to the disk.
+pub struct SimEngine {
+    disk: SimDisk,
+    run: u64,
+}
+
+impl SimEngine {
+    fn with<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&mut Medium) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let mut medium = self.disk.0.medium.lock();
+        if medium.run != self.run {
+            let detail = "the process has died".to_owned();
+            return Err(EngineError::Io { operation, detail });
+        }
+        work(&mut medium)
+    }
+
+    fn report(&self, medium: &Medium, batch: &Batch) {
+        for change in batch.changes() {
+            let Change::Put(Space::Data, key, value) = change else {
+                continue;
+            };
+            let before = medium.live.get(Space::Data, key);
+            let before = before.expect("memory does not fail");
+            let before = before.and_then(|record| decode_record(key, &record).ok());
+            // Other suites write bytes that are no records.
+            if let Ok(after) = decode_record(key, value) {
+                self.disk.0.observer.wrote(&Wrote {
+                    node: self.disk.0.node,
+                    stored_key: key,
+                    before: before.as_ref(),
+                    after: &after,
+                });
+            }
+        }
+    }
+}
+
+impl Engine for SimEngine {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.with("read a key", |medium| medium.live.get(space, key))
+    }
+
+    fn get_in_memory(&self, space: Space, key: &[u8]) -> Result<InMemory, EngineError> {
+        if self.disk.0.chance.hits(COLD_PER_MILLE) {
+            return Ok(InMemory::NeedsDisk);
+        }
+        self.get(space, key).map(InMemory::Known)
+    }
+
+    fn write(&self, batch: &Batch, persistence: Persistence) -> Result<(), EngineError> {
+        self.with("write a batch", |medium| {
+            let same = |written: &Batch| written.changes() == batch.changes();
+            if let Some(at) = medium.being_written.iter().position(same) {
+                medium.being_written.remove(at);
+            }
+            self.report(medium, batch);
+            apply(&medium.live, batch);
+            if persistence == Persistence::Buffered {
+                medium.unsynced.push(batch.clone());
+                return Ok(());
+            }
+            if medium.failing_syncs {
+                medium.unsynced.clear();
+                let detail = "fsync failed".to_owned();
+                let operation = "sync the log";
+                return Err(EngineError::Io { operation, detail });
+            }
+            if medium.forgetful {
+                let before = match medium.last_synced.take() {
+                    Some((before, age)) if age < 3 => (before, age + 1),
+                    _ => (medium.durable.copy(), 0),
+                };
+                medium.last_synced = Some(before);
+            }
+            for earlier in std::mem::take(&mut medium.unsynced) {
+                apply(&medium.durable, &earlier);
+            }
+            apply(&medium.durable, batch);
+            Ok(())
+        })
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        range: &KeyRange,
+        limit: ScanLimit,
+    ) -> Result<Vec<Entry>, EngineError> {
+        self.with("scan", |medium| medium.live.scan(space, range, limit))
+    }
+
+    fn flush(&self) -> Result<(), EngineError> {
+        self.with("flush", |medium| {
+            for batch in std::mem::take(&mut medium.unsynced) {
+                apply(&medium.durable, &batch);
+            }
+            Ok(())
+        })
+    }
+
+    fn sequence(&self) -> u64 {
+        self.disk.0.medium.lock().live.sequence()
+    }
+
+    fn estimates(&self) -> EngineEstimates {
+        self.disk.0.medium.lock().live.estimates()
+    }
+}
+
+/// The pace of the disk's present run.
+pub(super) struct DiskPace {
+    pub(super) disk: SimDisk,
+    pub(super) run: u64,
+}
+
+impl SimEngine {
+    pub(super) fn pace(&self) -> Arc<dyn Pace> {
+        Arc::new(DiskPace {
+            disk: self.disk.clone(),
+            run: self.run,
+        })
+    }
+}
+
+impl DiskPace {
+    fn takes(&self, milliseconds: u64) -> BoxFuture<'static, ()> {
+        let mut stalled = self.disk.0.stalled.subscribe();
+        Box::pin(async move {
+            sleep(Duration::from_millis(milliseconds)).await;
+            // The sender lives as long as the disk; without it nobody waits any more.
+            let _ = stalled.wait_for(|stalled| !stalled).await;
+        })
+    }
+}
+
+impl Pace for DiskPace {
+    fn before_write(&self, batch: &Batch, persistence: Persistence) -> BoxFuture<'static, ()> {
+        let takes = {
+            let mut medium = self.disk.0.medium.lock();
+            if medium.run == self.run {
+                medium.being_written.push(batch.clone());
+            }
+            medium.sync_takes
+        };
+        let chance = &self.disk.0.chance;
+        self.takes(match (persistence, takes) {
+            (Persistence::Buffered, _) => 0,
+            (Persistence::Synced, SyncTakes::Usual) => chance.within(1..4),
+            (Persistence::Synced, SyncTakes::UpTo(most)) => chance.within(1..most.max(2)),
+        })
+    }
+
+    fn before_read(&self) -> BoxFuture<'static, ()> {
+        let milliseconds = self.disk.0.chance.within(0..3);
+        self.takes(milliseconds)
+    }
+}
+
+fn apply(engine: &MemoryEngine, batch: &Batch) {
+    engine
+        .write(batch, Persistence::Synced)
+        .expect("memory does not fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::observer::Unobserved;
+    use super::*;
+    use crate::storage::conformance;
+
+    fn disk(seed: u64) -> SimDisk {
+        let node = NodeId(uuid::Uuid::from_u128(1));
+        SimDisk::new(node, Chance::new(seed, "disk"), Arc::new(Unobserved))
+    }
+
+    fn put(engine: &SimEngine, key: &str, persistence: Persistence) {
+        let mut batch = Batch::new();
+        batch.put(Space::Data, key.to_owned(), &b"value"[..]);
+        engine.write(&batch, persistence).unwrap();
+    }
+
+    fn holds(engine: &SimEngine, key: &str) -> bool {
+        engine.get(Space::Data, key.as_bytes()).unwrap().is_some()
+    }
+
+    #[test]
+    fn the_simulated_disk_keeps_the_promises_of_an_engine() {
+        conformance::run(|| disk(1).open());
+    }
+
+    #[test]
+    fn a_crash_leaves_what_was_synced_and_a_first_part_of_the_rest() {
+        let mut lost = 0;
+        for seed in 0..100 {
+            let disk = disk(seed);
+            let engine = disk.open();
+            put(&engine, "a", Persistence::Buffered);
+            put(&engine, "b", Persistence::Synced);
+            put(&engine, "c", Persistence::Buffered);
+            put(&engine, "d", Persistence::Buffered);
+            disk.crash();
+            assert!(engine.get(Space::Data, b"a").is_err(), "that run is over");
+            let engine = disk.open();
+            assert!(holds(&engine, "a") && holds(&engine, "b"), "seed {seed}");
+            assert!(holds(&engine, "c") || !holds(&engine, "d"), "seed {seed}");
+            lost += u32::from(!holds(&engine, "d"));
+        }
+        assert!((20..90).contains(&lost), "{lost} of 100 lost something");
+    }
+
+    #[test]
+    fn what_a_failed_sync_covered_is_seen_and_not_on_the_platter() {
+        let disk = disk(3);
+        let engine = disk.open();
+        disk.fail_syncs();
+        let mut batch = Batch::new();
+        batch.put(Space::Data, &b"a"[..], &b"value"[..]);
+        assert!(engine.write(&batch, Persistence::Synced).is_err());
+        assert!(holds(&engine, "a"));
+        disk.crash();
+        assert!(!holds(&disk.open(), "a"));
+    }
+}

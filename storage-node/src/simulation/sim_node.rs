@@ -1,0 +1,454 @@
+//! A node of a simulation: the real coordinator, replica, placement store and peers' door, over a
+//! simulated disk, network and clock.
+//!
+//! A run that has crashed is cut off from disk, network and clients at once; what of it still runs
+//! can't be told from nothing, and ends by its deadlines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annulus_causality::{KeyState, RequestId, VersionVector};
+use annulus_proto::model::{
+    Consistency, ErrorCode, Key, KeyspaceName, Outcome, RequestError, TimeToLive,
+};
+use annulus_ring::{NodeId, Placement};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::chance::Chance;
+use super::disk::SimDisk;
+use super::network::{Network, SimTransport};
+use super::sim_clock::SimClock;
+use super::trace::Trace;
+use crate::clock::Clock;
+use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts, Delete, Get, Put};
+use crate::entropy::Randomness;
+use crate::keyspace::Keyspaces;
+use crate::peer::{Peers, Responder};
+use crate::placement::PlacementStore;
+use crate::replica::{KeyAddress, Merge, Replica, ReplicaError, ReplicaOptions, VnodeStatus};
+use crate::storage::{Store, StoreError};
+
+/// What a client asks for, beside what it is about.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// Owners that must answer a read; `None`: as the keyspace says.
+    pub read: Option<Consistency>,
+    /// Owners that must hold a write; `None`: as the keyspace says.
+    pub write: Option<Consistency>,
+    /// What the client has seen.
+    pub context: VersionVector,
+    /// The name of the write.
+    pub request_id: Option<RequestId>,
+    /// How long a value lives.
+    pub ttl: Option<TimeToLive>,
+    /// When the client gives up.
+    pub timeout: Duration,
+}
+
+/// What a read shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The merged state.
+    pub state: KeyState,
+    /// The coordinator's wall time of the answer.
+    pub now_ms: u64,
+}
+
+/// What a write or delete was answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// What the client has now seen.
+    pub clock: VersionVector,
+    /// The version in `lww` keyspaces.
+    pub version: u64,
+    /// Delete: whether there was anything to delete.
+    pub existed: bool,
+}
+
+/// A node, running or not.
+pub struct SimNode {
+    id: NodeId,
+    name: String,
+    seed: u64,
+    disk: SimDisk,
+    clock: Arc<SimClock>,
+    network: Arc<Network>,
+    trace: Arc<Trace>,
+    keyspaces: Arc<Keyspaces>,
+    running: Mutex<Option<Running>>,
+    /// As the placement's file on disk.
+    placement: Mutex<Option<Placement>>,
+    runs: Mutex<u64>,
+}
+
+#[derive(Clone)]
+struct Running {
+    coordinator: Coordinator,
+    placement: PlacementStore,
+    replica: Replica,
+    background: TaskTracker,
+    died: CancellationToken,
+}
+
+/// What a simulation's nodes share.
+pub(super) struct Surroundings {
+    pub(super) seed: u64,
+    pub(super) began: Instant,
+    pub(super) network: Arc<Network>,
+    pub(super) trace: Arc<Trace>,
+    pub(super) keyspaces: Arc<Keyspaces>,
+}
+
+impl SimNode {
+    pub(super) fn new(id: NodeId, name: String, disk: SimDisk, around: &Surroundings) -> Arc<Self> {
+        around.network.add(id, &name);
+        Arc::new(Self {
+            id,
+            name,
+            seed: around.seed,
+            disk,
+            clock: Arc::new(SimClock::new(around.began)),
+            network: around.network.clone(),
+            trace: around.trace.clone(),
+            keyspaces: around.keyspaces.clone(),
+            running: Mutex::default(),
+            placement: Mutex::default(),
+            runs: Mutex::default(),
+        })
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Its name in traces.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its disk.
+    pub fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
+    /// Its clocks.
+    pub fn clock(&self) -> &SimClock {
+        &self.clock
+    }
+
+    /// Whether it runs.
+    pub fn is_up(&self) -> bool {
+        self.running.lock().is_some()
+    }
+
+    /// Starts it over its disk, with the placement that it held last.
+    ///
+    /// # Errors
+    /// When its data can't be opened.
+    pub async fn start(self: &Arc<Self>) -> Result<(), StoreError> {
+        assert!(!self.is_up(), "{} runs already", self.name);
+        let run = {
+            let mut runs = self.runs.lock();
+            *runs += 1;
+            *runs
+        };
+        self.trace.note(format_args!("{} starts", self.name));
+        let engine = self.disk.open();
+        let pace = engine.pace();
+        let store = Store::over(Arc::new(engine))?.with_free_space(self.disk.free_space());
+        let network_run = self.network.begin_run(self.id);
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let stream = format!("{} run {run}", self.name);
+        let randomness: Arc<dyn Randomness> = Arc::new(Chance::new(self.seed, &stream));
+        let replica = Replica::start_in_tasks(
+            pace,
+            &ReplicaOptions::default(),
+            store,
+            &clock,
+            randomness.clone(),
+            &mut Registry::default(),
+        )?;
+        let placement = PlacementStore::open(self.id, None, replica.clone())
+            .await
+            .expect("there is no file that could be damaged");
+        let transport = Arc::new(SimTransport {
+            network: self.network.clone(),
+            node: self.id,
+            run: network_run,
+        });
+        let background = TaskTracker::new();
+        let coordinator = Coordinator::new(CoordinatorParts {
+            placement: placement.clone(),
+            keyspaces: self.keyspaces.clone(),
+            replica: replica.clone(),
+            peers: Peers::new(transport, placement.clone(), clock.clone()),
+            clock: clock.clone(),
+            randomness,
+            tasks: background.clone(),
+            metrics: CoordinatorMetrics::default(),
+        });
+        let door = Responder::new(
+            placement.clone(),
+            self.keyspaces.clone(),
+            replica.clone(),
+            coordinator.clone(),
+            clock,
+        );
+        let died = CancellationToken::new();
+        let running = Running {
+            coordinator,
+            placement,
+            replica,
+            background,
+            died,
+        };
+        let held = self.placement.lock().clone();
+        *self.running.lock() = Some(running.clone());
+        if let Some(held) = held {
+            self.install(held).await;
+        }
+        self.network.open_door(self.id, network_run, door);
+        self.end_with_its_disk(running);
+        Ok(())
+    }
+
+    /// A process whose disk has failed exits.
+    fn end_with_its_disk(self: &Arc<Self>, running: Running) {
+        let node = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = running.died.cancelled() => {}
+                reason = running.replica.fatal() => {
+                    node.trace.note(format_args!("{} exits: {reason}", node.name));
+                    node.crash();
+                }
+            }
+        });
+    }
+
+    /// Ends the process, whatever it is doing.
+    pub fn crash(&self) {
+        let Some(running) = self.running.lock().take() else {
+            return;
+        };
+        self.trace.note(format_args!("{} crashes", self.name));
+        self.remember_placement(&running);
+        running.died.cancel();
+        self.network.close_door(self.id);
+        self.disk.crash();
+    }
+
+    /// Ends the process in order: what it has begun is finished and written out.
+    pub async fn stop(&self) {
+        let Some(running) = self.running.lock().clone() else {
+            return;
+        };
+        self.trace.note(format_args!("{} stops", self.name));
+        self.network.close_door(self.id);
+        running.background.close();
+        running.background.wait().await;
+        self.remember_placement(&running);
+        let stopped = running.replica.stop().await;
+        self.trace
+            .note(format_args!("{} has stopped: {stopped:?}", self.name));
+        if self.running.lock().take().is_some() {
+            running.died.cancel();
+            self.disk.crash();
+        }
+    }
+
+    fn remember_placement(&self, running: &Running) {
+        if let Some(placement) = running.placement.current() {
+            *self.placement.lock() = Some(Placement::clone(&placement));
+        }
+    }
+
+    /// Hands it a placement, as the operator does. It may refuse.
+    pub async fn install(&self, placement: Placement) {
+        let Some(running) = self.running.lock().clone() else {
+            return;
+        };
+        let epoch = placement.epoch();
+        let installed = running.placement.install(placement).await;
+        let installed = installed.map(|installed| installed.epoch);
+        self.trace.note(format_args!(
+            "{} is handed epoch {epoch}, holds {:?}",
+            self.name,
+            installed.ok()
+        ));
+        self.remember_placement(&running);
+    }
+
+    /// The vnodes that it owns; none while it is down.
+    pub fn vnodes(&self) -> Vec<VnodeStatus> {
+        let running = self.running.lock().clone();
+        running.map_or_else(Vec::new, |running| running.replica.vnodes())
+    }
+
+    /// What the node itself holds of a key.
+    ///
+    /// # Errors
+    /// When it is down or its record is damaged.
+    pub async fn copy(
+        &self,
+        keyspace: &KeyspaceName,
+        key: &Key,
+    ) -> Result<Option<KeyState>, ReplicaError> {
+        let running = self.running.lock().clone();
+        let running = running.ok_or(ReplicaError::Stopped { applied: false })?;
+        let Some(address) = self.address(&running, keyspace, key) else {
+            return Ok(None);
+        };
+        running.replica.read(&address).await
+    }
+
+    /// Merges a state straight into the node's copy, as the rebuilding of a lost copy does.
+    ///
+    /// # Errors
+    /// When the node is down or refuses.
+    pub async fn rebuild(
+        &self,
+        keyspace: &KeyspaceName,
+        key: &Key,
+        state: KeyState,
+    ) -> Result<(), ReplicaError> {
+        let running = self.running.lock().clone();
+        let running = running.ok_or(ReplicaError::Stopped { applied: false })?;
+        let Some(address) = self.address(&running, keyspace, key) else {
+            return Ok(());
+        };
+        let Some(placement) = running.placement.current() else {
+            return Ok(());
+        };
+        let merge = Merge {
+            address,
+            state,
+            deadline: Instant::now() + Duration::from_secs(60),
+            fence: placement.epoch(),
+        };
+        running.replica.merge(merge).await.map(|_| ())
+    }
+
+    fn address(&self, running: &Running, keyspace: &KeyspaceName, key: &Key) -> Option<KeyAddress> {
+        let placement = running.placement.current()?;
+        let keyspace = self.keyspaces.get(keyspace).ok()?.clone();
+        Some(KeyAddress::of(&placement, keyspace, key.clone()))
+    }
+
+    /// Reads a key here.
+    ///
+    /// # Errors
+    /// The node's own, and `unknown` when it dies meanwhile.
+    pub async fn get(
+        &self,
+        keyspace: &KeyspaceName,
+        key: &Key,
+        terms: &Terms,
+    ) -> Result<Seen, RequestError> {
+        let get = Get {
+            keyspace: keyspace.clone(),
+            key: key.clone(),
+            read: terms.read,
+            min_context: (!terms.context.is_empty()).then(|| terms.context.clone()),
+            deadline: Instant::now() + terms.timeout,
+        };
+        let found = self.serve(|coordinator| async move { coordinator.get(get).await });
+        let found = found.await?;
+        Ok(Seen {
+            state: found.state,
+            now_ms: found.now_ms,
+        })
+    }
+
+    /// Writes a key here.
+    ///
+    /// # Errors
+    /// As [`SimNode::get`].
+    pub async fn put(
+        &self,
+        keyspace: &KeyspaceName,
+        key: &Key,
+        value: Bytes,
+        terms: &Terms,
+    ) -> Result<Done, RequestError> {
+        let put = Put {
+            keyspace: keyspace.clone(),
+            key: key.clone(),
+            value,
+            context: terms.context.clone(),
+            ttl: terms.ttl,
+            write: terms.write,
+            request_id: terms.request_id,
+            deadline: Instant::now() + terms.timeout,
+        };
+        let written = self.serve(|coordinator| async move { coordinator.put(put).await });
+        let written = written.await?;
+        Ok(Done {
+            clock: written.clock,
+            version: written.version,
+            existed: true,
+        })
+    }
+
+    /// Deletes a key here.
+    ///
+    /// # Errors
+    /// As [`SimNode::get`].
+    pub async fn delete(
+        &self,
+        keyspace: &KeyspaceName,
+        key: &Key,
+        terms: &Terms,
+    ) -> Result<Done, RequestError> {
+        let delete = Delete {
+            keyspace: keyspace.clone(),
+            key: key.clone(),
+            context: (!terms.context.is_empty()).then(|| terms.context.clone()),
+            read: terms.read,
+            write: terms.write,
+            request_id: terms.request_id,
+            deadline: Instant::now() + terms.timeout,
+        };
+        let deleted = self.serve(|coordinator| async move { coordinator.delete(delete).await });
+        let deleted = deleted.await?;
+        Ok(Done {
+            clock: deleted.clock,
+            version: 0,
+            existed: deleted.existed,
+        })
+    }
+
+    /// A request of a client that is connected to this node.
+    async fn serve<T, F>(&self, work: impl FnOnce(Coordinator) -> F) -> Result<T, RequestError>
+    where
+        F: Future<Output = Result<T, RequestError>>,
+    {
+        self.network.not_stalled(self.id).await;
+        let Some(running) = self.running.lock().clone() else {
+            return Err(RequestError::rejected(
+                ErrorCode::Unavailable,
+                "the node is down",
+            ));
+        };
+        let answer = tokio::select! {
+            biased;
+            () = running.died.cancelled() => None,
+            answer = work(running.coordinator) => Some(answer),
+        };
+        self.network.not_stalled(self.id).await;
+        match answer {
+            Some(answer) if !running.died.is_cancelled() => answer,
+            _ => Err(RequestError {
+                outcome: Outcome::Unknown,
+                ..RequestError::unknown(ErrorCode::Unavailable, "the node died")
+            }),
+        }
+    }
+}
