@@ -54,7 +54,7 @@ impl Elector {
     /// Waits until this replica leads. `false` when `shutdown` came first.
     pub(crate) async fn win(&mut self, shutdown: &CancellationToken) -> bool {
         loop {
-            match self.attempt().await {
+            match self.attempt(CALL_TIMEOUT).await {
                 Ok(true) => return true,
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "cannot try for the lease"),
@@ -77,8 +77,11 @@ impl Elector {
                 }
                 () = sleep(RETRY_PERIOD) => {}
             }
-            match self.attempt().await {
-                Ok(true) => renewed = Instant::now(),
+            // From before the call: another replica's wait begins when the write lands.
+            let started = Instant::now();
+            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            match self.attempt(CALL_TIMEOUT.min(left)).await {
+                Ok(true) => renewed = started,
                 Ok(false) => return Err(Lost),
                 Err(error) => tracing::warn!(%error, "cannot renew the lease"),
             }
@@ -89,8 +92,8 @@ impl Elector {
     }
 
     /// Looks at the lease and takes or renews it where it may. Whether it is ours now.
-    async fn attempt(&mut self) -> Result<bool, kube::Error> {
-        let attempt = timeout(CALL_TIMEOUT, self.attempt_untimed());
+    async fn attempt(&mut self, limit: Duration) -> Result<bool, kube::Error> {
+        let attempt = timeout(limit, self.attempt_untimed());
         attempt.await.unwrap_or_else(|_| {
             Err(kube::Error::Service(
                 "the API server did not answer in time".into(),
@@ -197,5 +200,33 @@ fn seen(lease: &Lease) -> SeenLease {
             .map(|time| time.0.to_string())
             .unwrap_or_default(),
         duration: seconds.map_or(LEASE_DURATION, Duration::from_secs),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::pending;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use tower::service_fn;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_whose_api_server_hangs_stops_before_another_can_start() {
+        let hanging =
+            service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+        let client = Client::new(hanging, "default");
+        let mut elector = Elector::new(client, "n", "l", "a", || Timestamp::UNIX_EPOCH);
+        let started = Instant::now();
+        let kept = elector.keep(&CancellationToken::new()).await;
+        assert!(kept.is_err());
+        assert!(
+            started.elapsed() < LEASE_DURATION,
+            "{:?}",
+            started.elapsed()
+        );
     }
 }
