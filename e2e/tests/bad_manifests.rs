@@ -77,6 +77,16 @@ async fn impossible_manifests_are_refused_with_a_reason() -> Result<()> {
             &["name"],
         )
         .await?;
+        for level in ["4", "\"4\"", "0", "most"] {
+            let consistency = format!("partitions: 64\n  consistency: {{write: {level}}}");
+            is_refused(
+                &namespace,
+                "partitions: 64",
+                &consistency,
+                &["consistency.write"],
+            )
+            .await?;
+        }
         is_refused(&namespace, "size: 1Gi", "size: much", &["size"]).await?;
         is_refused(&namespace, "name: default", "name: Not_A_Name", &["pools"]).await
     })

@@ -213,8 +213,19 @@ fn a_cluster_is_what_the_values_say() {
 
 #[test]
 #[ignore = "needs helm: HELM_BIN"]
+fn a_level_may_be_a_number() {
+    for set in ["--set", "--set-string"] {
+        let objects = rendered("annulus-cluster", &[set, "consistency.read=2"]);
+        let cluster = only(&objects, "KVCluster");
+        assert_eq!(cluster["spec"]["consistency"]["read"], "2");
+    }
+}
+
+#[test]
+#[ignore = "needs helm: HELM_BIN"]
 fn mistaken_values_are_refused() {
     assert!(refused("annulus-operator", &["--set", "replicas=2"]).contains("replicas"));
     assert!(refused("annulus-operator", &["--set", "log.format=xml"]).contains("format"));
     assert!(refused("annulus-cluster", &["--set", "pools[0].nodes=0"]).contains("nodes"));
+    assert!(refused("annulus-cluster", &["--set", "consistency.read=most"]).contains("read"));
 }

@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 
 use clap::ValueEnum;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::crd::kvcluster_status::KVClusterStatus;
 
@@ -64,9 +65,9 @@ pub const MAX_NODES_PER_POOL: i32 = 1000;
         .message("spec.nodes (set by `kubectl scale`) overrides pools[0].nodes: change or remove spec.nodes"),
     validation = Rule::new("oldSelf.pools.all(o, self.pools.exists(p, p.name == o.name))")
         .message("a pool cannot be removed or renamed"),
-    validation = Rule::new("!self.consistency.read.matches('^[0-9]+$') || int(self.consistency.read) <= self.replicationFactor")
+    validation = Rule::new("!string(self.consistency.read).matches('^[0-9]+$') || int(self.consistency.read) <= self.replicationFactor")
         .message("consistency.read must not exceed replicationFactor"),
-    validation = Rule::new("!self.consistency.write.matches('^[0-9]+$') || int(self.consistency.write) <= self.replicationFactor")
+    validation = Rule::new("!string(self.consistency.write).matches('^[0-9]+$') || int(self.consistency.write) <= self.replicationFactor")
         .message("consistency.write must not exceed replicationFactor")
 )]
 #[serde(rename_all = "camelCase")]
@@ -147,17 +148,13 @@ impl ImagePullPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Consistency {
-    /// Copies that must answer a read: `one`, `quorum`, `all`, `local_quorum`, or a number in quotes.
-    #[schemars(
-        length(max = 12),
-        regex(pattern = r"^(one|quorum|all|local_quorum|[1-9])$")
-    )]
+    /// Copies that must answer a read: `one`, `quorum`, `all`, `local_quorum`, or a number.
+    #[serde(deserialize_with = "name_or_number")]
+    #[schemars(schema_with = "copies")]
     pub read: String,
     /// Copies that must have stored a write before it is acknowledged; values as for `read`.
-    #[schemars(
-        length(max = 12),
-        regex(pattern = r"^(one|quorum|all|local_quorum|[1-9])$")
-    )]
+    #[serde(deserialize_with = "name_or_number")]
+    #[schemars(schema_with = "copies")]
     pub write: String,
 }
 
@@ -309,6 +306,25 @@ fn default_size() -> String {
 
 fn default_capacity() -> i32 {
     1
+}
+
+/// A number of copies: YAML makes an integer of an unquoted one.
+fn copies(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "minimum": 1,
+        "maximum": 9,
+        "maxLength": 12,
+        "pattern": "^(one|quorum|all|local_quorum|[1-9])$"
+    })
+}
+
+/// Reads `2` as `"2"`.
+fn name_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    IntOrString::deserialize(deserializer).map(|value| match value {
+        IntOrString::Int(number) => number.to_string(),
+        IntOrString::String(name) => name,
+    })
 }
 
 /// A map of quantities; the type's own schema would bring a page of text each time.

@@ -129,6 +129,30 @@ fn consistency_stays_within_the_number_of_copies() {
 }
 
 #[test]
+fn consistency_is_a_name_or_a_number_quoted_or_not() {
+    for written in [json!(2), json!("2")] {
+        let mut cluster = serde_json::to_value(fixtures::cluster(3)).unwrap();
+        cluster["spec"]["consistency"] = json!({"read": written});
+        let cluster: KVCluster = serde_json::from_value(cluster).unwrap();
+        let consistency = &cluster.spec.consistency;
+        assert_eq!(
+            (consistency.read.as_str(), consistency.write.as_str()),
+            ("2", "quorum")
+        );
+    }
+    let schema = schema("kvclusters.yaml");
+    let spec = &schema["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let read = &spec["properties"]["consistency"]["properties"]["read"];
+    assert_eq!(read["x-kubernetes-int-or-string"], true);
+    assert_eq!(read["default"], "quorum");
+    assert_eq!(
+        read["type"],
+        Value::Null,
+        "a type would refuse the other one"
+    );
+}
+
+#[test]
 fn the_scaled_count_needs_a_single_pool() {
     let two_pools = |c: &mut KVCluster| {
         c.spec.pools.push(fixtures::pool("other", 3));
