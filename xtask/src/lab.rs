@@ -73,7 +73,8 @@ pub(crate) fn down() -> Result<()> {
     execute(program().arg("down"))
 }
 
-/// Lints the charts, renders them and checks what comes out against the API's schemas.
+/// Lints the charts, renders them and tests what comes out. What the API server thinks of it, the
+/// scenarios see.
 pub(crate) fn check_charts() -> Result<()> {
     execute(&mut script("lab", &["build"]))?;
     execute(&mut script("charts", &[]))

@@ -14,8 +14,7 @@ declare -A PROGRAMS=(
     etcd=go.etcd.io/etcd/server/v3"
   [addons]="helm=helm.sh/helm/v4/cmd/helm
     coredns=github.com/coredns/coredns
-    local-path-provisioner=github.com/rancher/local-path-provisioner
-    kubeconform=github.com/yannh/kubeconform/cmd/kubeconform"
+    local-path-provisioner=github.com/rancher/local-path-provisioner"
 )
 
 pinned_version() { # SET MODULE -> v1.2.3
