@@ -1,8 +1,10 @@
 //! Puts Annulus into a cluster: the two images, then the chart, as its users install it.
 
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::cluster::{Lab, run};
 
@@ -12,7 +14,7 @@ pub const OPERATOR_NAMESPACE: &str = "annulus-system";
 pub const RELEASE: &str = "annulus";
 
 /// Loads the images that `e2e/lab/image` has built with this tag and installs the chart with them.
-/// Doing it again upgrades.
+/// Doing it again upgrades, also where the images changed under the same tag.
 pub fn install(lab: &Lab, tag: &str) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for part in ["node", "operator"] {
@@ -36,7 +38,18 @@ pub fn install(lab: &Lab, tag: &str) -> Result<()> {
             "--timeout",
             "3m",
         ])
-        .args(values(tag)))
+        .args(values(tag))
+        .args(["--set-string", &image_annotation(tag)?]))
+}
+
+/// Tells Kubernetes that the operator's image is another one although its tag is the same.
+fn image_annotation(tag: &str) -> Result<String> {
+    let image = archive("operator", tag);
+    let bytes = fs::read(&image).with_context(|| format!("read {}", image.display()))?;
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    let checksum = hasher.finish();
+    Ok(format!("podAnnotations.image-checksum={checksum:016x}"))
 }
 
 /// Cargo's target directory, where `e2e/lab/image` leaves the archives too.
