@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource,
-    EnvVar, EnvVarSource, HTTPGetAction, NodeAffinity, NodeSelector, NodeSelectorRequirement,
-    NodeSelectorTerm, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodAffinityTerm,
-    PodAntiAffinity, PodSecurityContext, PodSpec, Probe, ResourceRequirements, SeccompProfile,
-    SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
-    WeightedPodAffinityTerm,
+    EnvVar, EnvVarSource, HTTPGetAction, Lifecycle, LifecycleHandler, NodeAffinity, NodeSelector,
+    NodeSelectorRequirement, NodeSelectorTerm, ObjectFieldSelector,
+    PersistentVolumeClaimVolumeSource, Pod, PodAffinityTerm, PodAntiAffinity, PodSecurityContext,
+    PodSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
+    SleepAction, TopologySpreadConstraint, Volume, VolumeMount, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
@@ -31,8 +31,14 @@ pub(super) const CONTEXT_KEY_DIRECTORY: &str = "/etc/annulus-secrets";
 const CONFIG_DIRECTORY: &str = "/etc/annulus";
 /// User and group of the node's process, `nonroot` in distroless images.
 const NODE_USER: i64 = 65_532;
-/// Seconds for a node to finish what it has before it is killed.
-const TERMINATION_GRACE_SECONDS: i64 = 60;
+/// A node that is told to stop refuses new connections at once, but for a moment some proxies
+/// still send it some: so it is told this many seconds after it was taken from the Services.
+const LEAVE_SECONDS: i64 = 3;
+/// Seconds for a node to leave, and then to finish what it has, before it is killed.
+const TERMINATION_GRACE_SECONDS: i64 = LEAVE_SECONDS + 60;
+/// How long a node may take to open its data: a log of many GiB is read once at a start after a
+/// crash. One that is slower is restarted.
+const START_SECONDS: i32 = 3600;
 const ZONE_KEY: &str = "topology.kubernetes.io/zone";
 const HOST_KEY: &str = "kubernetes.io/hostname";
 
@@ -110,9 +116,12 @@ fn container(cluster: &ValidCluster, source: &NodeSource<'_>, image: &str) -> Co
             limits: quantities(&source.pool.resources.limits),
             claims: None,
         }),
-        // Alive is whoever answers: replay, rebuild and lost peers never kill a node.
+        // Alive is whoever answers: replay, rebuild and lost peers never kill a node. It answers
+        // when its data is open.
+        startup_probe: Some(probe("/livez", 1, 5, START_SECONDS)),
         liveness_probe: Some(probe("/livez", 10, 5, 6)),
         readiness_probe: Some(probe("/readyz", 2, 2, 2)),
+        lifecycle: Some(leave_first()),
         security_context: Some(container_security()),
         volume_mounts: Some(vec![
             mount("data", DATA_PATH, false),
@@ -162,6 +171,18 @@ fn probe(path: &str, period: i32, timeout: i32, failures: i32) -> Probe {
         timeout_seconds: Some(timeout),
         failure_threshold: Some(failures),
         ..Probe::default()
+    }
+}
+
+fn leave_first() -> Lifecycle {
+    Lifecycle {
+        pre_stop: Some(LifecycleHandler {
+            sleep: Some(SleepAction {
+                seconds: LEAVE_SECONDS,
+            }),
+            ..LifecycleHandler::default()
+        }),
+        ..Lifecycle::default()
     }
 }
 

@@ -101,6 +101,23 @@ fn probes_ask_the_admin_port() {
 }
 
 #[test]
+fn a_long_replay_is_no_reason_to_kill_a_node() {
+    let pod = value(&built(&fixtures::cluster(3), NodeRecord::default()).pod);
+    let probe = &pod["spec"]["containers"][0]["startupProbe"];
+    assert_eq!(probe["httpGet"], json!({"path": "/livez", "port": "admin"}));
+    let seconds = |field: &str| probe[field].as_i64().unwrap();
+    assert!(seconds("periodSeconds") * seconds("failureThreshold") >= 3600);
+}
+
+#[test]
+fn a_node_leaves_the_services_before_it_stops() {
+    let pod = value(&built(&fixtures::cluster(3), NodeRecord::default()).pod);
+    let leave = &pod["spec"]["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"];
+    let grace = &pod["spec"]["terminationGracePeriodSeconds"];
+    assert_eq!((leave, grace), (&json!(3), &json!(63)));
+}
+
+#[test]
 fn zones_of_a_pool_bind_its_pods() {
     let mut cluster = fixtures::cluster(3);
     cluster.spec.pools[0].zones = vec!["a".into(), "b".into()];
