@@ -9,6 +9,7 @@ mod build;
 mod dereference;
 mod drive_membership;
 mod gather_facts;
+mod ownership;
 mod update_status;
 mod validate;
 mod write_error;
@@ -88,10 +89,13 @@ async fn run<N: NodeClient>(
     let mut world = dereference(cluster, context).await?;
     let mut round = Round::default();
     let valid = match validate(cluster, &context.defaults) {
+        // Garbage collection comes first: see `ownership`.
+        Ok(valid) if !world.left_over.is_empty() => Some(valid),
         Ok(valid) => {
-            round
-                .errors
-                .extend(apply(&valid, &mut world, context).await);
+            let founded = world.ring.placement().is_some();
+            let applied = apply(&valid, &mut world, context).await;
+            round.errors.extend(applied.errors);
+            round.key_lost = founded && applied.key_made;
             round.membership = Some(drive_membership(&valid, &mut world, context).await);
             Some(valid)
         }

@@ -1,15 +1,16 @@
 //! Fourth step: what was built comes to be.
 //!
 //! Server-side apply with one field manager, and only where the object that the watch has seen
-//! differs. Pods and the context key are created when missing and never changed. One object
-//! that is refused does not keep the others from being made.
+//! differs. Pods and the context key are created when missing and never changed. An object of
+//! the same name that is somebody else's is left alone. One object that is refused does not keep
+//! the others from being made.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
@@ -21,27 +22,40 @@ use crate::cluster_controller::build::{
     NodeRecord, NodeSource, cluster_objects, context_key, node_objects, pod,
 };
 use crate::cluster_controller::dereference::{NodeView, World};
+use crate::cluster_controller::ownership::is_foreign;
 use crate::cluster_controller::validate::{NodeSeat, ValidCluster};
 use crate::cluster_controller::write_error::WriteError;
 use crate::context::Context;
 use crate::crd::{DesiredNodeState, KVNode};
-use crate::names::{FIELD_MANAGER, REVISION_ANNOTATION};
+use crate::names::{CLUSTER_LABEL, FIELD_MANAGER, REVISION_ANNOTATION};
 use crate::node_client::NodeClient;
 
-/// Makes everything that the cluster consists of; what could not be made.
+/// What became of an [`apply`].
+pub(crate) struct Applied {
+    /// What could not be made.
+    pub(crate) errors: Vec<WriteError>,
+    /// Whether there was no context key.
+    pub(crate) key_made: bool,
+}
+
+/// Makes everything that the cluster consists of.
 pub(crate) async fn apply<N: NodeClient>(
     cluster: &ValidCluster,
     world: &mut World,
     context: &Context<N>,
-) -> Vec<WriteError> {
-    let mut errors = apply_cluster(cluster, context).await;
-    for (name, seat) in seats(cluster, world) {
+) -> Applied {
+    let seats = seats(cluster, world);
+    let mut errors = apply_cluster(cluster, seats.len(), context).await;
+    let key = create_context_key(cluster, context).await;
+    let key_made = matches!(key, Ok(Created::Now));
+    errors.extend(key.err());
+    for (name, seat) in seats {
         let view = world.nodes.entry(name.clone()).or_default();
         if let Err(error) = apply_node(cluster, &name, &seat, view, context).await {
             errors.push(error);
         }
     }
-    errors
+    Applied { errors, key_made }
 }
 
 /// The nodes that are to exist: those of the ring once it is founded, before that those of the
@@ -62,27 +76,32 @@ pub(crate) fn seats(cluster: &ValidCluster, world: &World) -> BTreeMap<String, N
 
 async fn apply_cluster<N: NodeClient>(
     cluster: &ValidCluster,
+    nodes: usize,
     context: &Context<N>,
 ) -> Vec<WriteError> {
-    let (client, cache) = (&context.client, &context.cache);
-    let objects = cluster_objects(cluster);
+    let cache = &context.cache;
+    let to = Applier {
+        client: &context.client,
+        cluster,
+    };
+    let objects = cluster_objects(cluster, nodes);
     let [clients, peers] = &objects.services;
-    let results = [
-        apply_object(client, &cache.service_accounts, &objects.service_account).await,
-        apply_object(client, &cache.config_maps, &objects.config_map).await,
-        apply_object(client, &cache.services, clients).await,
-        apply_object(client, &cache.services, peers).await,
-        apply_object(client, &cache.budgets, &objects.pdb).await,
-        create_context_key(cluster, context).await,
+    let (account, config) = (&objects.service_account, &objects.config_map);
+    let errors = [
+        to.apply(&cache.service_accounts, account).await.err(),
+        to.apply(&cache.config_maps, config).await.err(),
+        to.apply(&cache.services, clients).await.err(),
+        to.apply(&cache.services, peers).await.err(),
+        to.apply(&cache.budgets, &objects.pdb).await.err(),
     ];
-    results.into_iter().filter_map(Result::err).collect()
+    errors.into_iter().flatten().collect()
 }
 
 /// Creates the context key if there is none: the API server refuses a second one.
 async fn create_context_key<N: NodeClient>(
     cluster: &ValidCluster,
     context: &Context<N>,
-) -> Result<(), WriteError> {
+) -> Result<Created, WriteError> {
     let secret = context_key(cluster, (context.random)());
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &cluster.namespace);
     create(&secrets, &secret).await
@@ -107,21 +126,26 @@ async fn apply_node<N: NodeClient>(
         record,
     };
     let objects = node_objects(cluster, &source);
-    let client = &context.client;
-    let node = match view.node.as_deref() {
-        Some(live) if covers(live, &objects.node) => live.clone(),
-        _ => apply_now(client, &objects.node).await?,
+    let to = Applier {
+        client: &context.client,
+        cluster,
     };
-    apply_object(client, &context.cache.claims, &objects.claim).await?;
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &cluster.namespace);
+    let node = to.apply(&context.cache.nodes, &objects.node).await?;
+    to.apply(&context.cache.claims, &objects.claim).await?;
     let desired = pod(cluster, &source, &node);
     match view.pod.as_deref() {
-        None if can_run(&node, view) => create(&pods, &desired).await?,
+        None if can_run(&node, view) => to.create_pod(&desired).await?,
         None => {}
-        Some(live) if is_over(live) => delete(&pods, live).await?,
-        Some(live) => view.outdated = revision(live) != revision(&desired),
+        Some(live) => {
+            let outdated = revision(live) != revision(&desired);
+            if is_over(live) || (outdated && is_idle(live)) {
+                delete(&to.api(), live).await?;
+            } else {
+                view.outdated = outdated;
+            }
+        }
     }
-    view.node = Some(Arc::new(node));
+    view.node = Some(node);
     Ok(())
 }
 
@@ -154,6 +178,23 @@ fn is_over(pod: &Pod) -> bool {
     matches!(phase, Some("Failed" | "Succeeded")) && pod.metadata.deletion_timestamp.is_none()
 }
 
+/// A pod in which nothing runs, because its image cannot be pulled, say, or its process ends at
+/// once. Nothing is lost with it, and so it may follow the spec: that is how a mistake in the
+/// spec is mended.
+fn is_idle(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else {
+        return false;
+    };
+    let waits = |container: &ContainerStatus| {
+        let state = container.state.as_ref();
+        state.is_some_and(|state| state.waiting.is_some())
+    };
+    let containers = status.container_statuses.as_deref().unwrap_or_default();
+    let pending = status.phase.as_deref() == Some("Pending");
+    let waiting = !containers.is_empty() && containers.iter().all(waits);
+    (pending || waiting) && pod.metadata.deletion_timestamp.is_none()
+}
+
 fn revision(pod: &Pod) -> Option<&String> {
     pod.annotations().get(REVISION_ANNOTATION)
 }
@@ -177,40 +218,85 @@ where
     }
 }
 
-/// Applies an object unless the one that the watch has seen has all of it already.
-async fn apply_object<K>(client: &Client, live: &Store<K>, desired: &K) -> Result<(), WriteError>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Serialize
-        + DeserializeOwned
-        + Clone
-        + Debug,
-{
-    let seen = live.get(&ObjectRef::from_obj(desired));
-    if seen.is_some_and(|live| covers(&*live, desired)) {
-        return Ok(());
+/// Writes a cluster's objects, but none that is somebody else's.
+struct Applier<'a> {
+    client: &'a Client,
+    cluster: &'a ValidCluster,
+}
+
+impl Applier<'_> {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.cluster.namespace)
     }
-    apply_now(client, desired).await.map(drop)
+
+    /// Applies an object unless the one that there is has all of it already; the object as it is.
+    async fn apply<K>(&self, seen: &Store<K>, desired: &K) -> Result<Arc<K>, WriteError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Serialize
+            + DeserializeOwned
+            + Clone
+            + Debug,
+    {
+        let failed = |error: kube::Error| WriteError::new(described(desired), &error);
+        let (api, name) = (self.api::<K>(), desired.name_any());
+        let live = match seen.get(&ObjectRef::from_obj(desired)) {
+            Some(live) => Some(live),
+            // The watch sees our own objects only: it may be somebody else's.
+            None => api.get_opt(&name).await.map_err(failed)?.map(Arc::new),
+        };
+        if let Some(live) = live {
+            self.refuse_foreign(&*live)?;
+            if covers(&*live, desired) {
+                return Ok(live);
+            }
+        }
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let applied = api.patch(&name, &params, &Patch::Apply(desired)).await;
+        applied.map(Arc::new).map_err(failed)
+    }
+
+    async fn create_pod(&self, pod: &Pod) -> Result<(), WriteError> {
+        let pods: Api<Pod> = self.api();
+        if create(&pods, pod).await? == Created::Before {
+            let live = pods.get_opt(&pod.name_any()).await;
+            let live = live.map_err(|error| WriteError::new(described(pod), &error))?;
+            live.map_or(Ok(()), |live| self.refuse_foreign(&live))?;
+        }
+        Ok(())
+    }
+
+    fn refuse_foreign<K>(&self, live: &K) -> Result<(), WriteError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        if !is_foreign(live, &self.cluster.name, &self.cluster.uid) {
+            return Ok(());
+        }
+        Err(WriteError::Refused {
+            object: described(live),
+            message: format!(
+                "it is not this cluster's (no label {CLUSTER_LABEL}: {}) and is left alone",
+                self.cluster.name
+            ),
+        })
+    }
 }
 
-async fn apply_now<K>(client: &Client, desired: &K) -> Result<K, WriteError>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Serialize
-        + DeserializeOwned
-        + Clone
-        + Debug,
-{
-    let namespace = desired.namespace().unwrap_or_default();
-    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch(&desired.name_any(), &params, &Patch::Apply(desired))
-        .await
-        .map_err(|error| WriteError::new(described(desired), &error))
+/// Whether an object was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Created {
+    /// Just now.
+    Now,
+    /// There was one of that name already.
+    Before,
 }
 
-/// Creates an object; that it exists already is as good.
-pub(crate) async fn create<K>(api: &Api<K>, object: &K) -> Result<(), WriteError>
+/// Creates an object unless there is one of that name.
+async fn create<K>(api: &Api<K>, object: &K) -> Result<Created, WriteError>
 where
     K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
 {
@@ -219,8 +305,8 @@ where
         ..PostParams::default()
     };
     match api.create(&params, object).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Ok(_) => Ok(Created::Now),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Created::Before),
         Err(error) => Err(WriteError::new(described(object), &error)),
     }
 }

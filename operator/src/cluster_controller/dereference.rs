@@ -11,9 +11,12 @@ use futures::StreamExt;
 use futures::stream;
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use kube::api::Api;
+use kube::runtime::reflector::Store;
 use kube::{Client, Resource, ResourceExt};
 
 use crate::cluster_controller::ReconcileError;
+use crate::cluster_controller::apply::described;
+use crate::cluster_controller::ownership::is_left_over;
 use crate::context::Context;
 use crate::crd::{KVCluster, KVNode, KVRing};
 use crate::names;
@@ -30,6 +33,9 @@ pub(crate) struct World {
     pub(crate) nodes: BTreeMap<String, NodeView>,
     /// Its placement.
     pub(crate) ring: RingView,
+    /// What a deleted cluster of the same name still owns. While there is any, the rest of the
+    /// world is not looked at.
+    pub(crate) left_over: Vec<String>,
 }
 
 /// What there is of a node.
@@ -59,6 +65,8 @@ pub(crate) enum RingView {
     Recorded {
         /// The object's resourceVersion.
         version: Option<String>,
+        /// Whether it has an owner. Without one it would outlive its cluster.
+        owned: bool,
         /// The placement.
         placement: Box<Placement>,
     },
@@ -80,6 +88,7 @@ impl RingView {
         match Placement::try_from(&ring.spec) {
             Ok(placement) => Self::Recorded {
                 version: ring.resource_version(),
+                owned: !ring.owner_references().is_empty(),
                 placement: Box::new(placement),
             },
             Err(error) => Self::Unreadable(error.to_string()),
@@ -137,18 +146,53 @@ pub(crate) async fn dereference<N: NodeClient>(
     context.cache.wait_until_synced().await?;
     let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
     let rings: Api<KVRing> = Api::namespaced(context.client.clone(), &namespace);
-    let ring = match rings
-        .get_opt(&name)
-        .await
-        .map_err(ReconcileError::ReadRing)?
-    {
-        Some(ring) => RingView::of(&ring),
-        None => RingView::Absent,
-    };
+    let ring = rings.get_opt(&name).await;
+    let ring = ring.map_err(ReconcileError::ReadRing)?;
+    let left_over = left_over(cluster, ring.as_ref(), context);
+    if !left_over.is_empty() {
+        return Ok(World {
+            left_over,
+            ..World::default()
+        });
+    }
+    let ring = ring.as_ref().map_or(RingView::Absent, RingView::of);
     let mut nodes = cached(context, &name, &namespace);
     ask_nodes(&mut nodes, &context.nodes).await;
     find_zones(&mut nodes, &context.client).await;
-    Ok(World { nodes, ring })
+    Ok(World {
+        nodes,
+        ring,
+        left_over,
+    })
+}
+
+/// What is still to be garbage-collected after a deleted cluster of the same name.
+fn left_over<N>(cluster: &KVCluster, ring: Option<&KVRing>, context: &Context<N>) -> Vec<String> {
+    let (cache, mut found) = (&context.cache, Vec::new());
+    let uid = cluster.uid().unwrap_or_default();
+    found.extend(ring.filter(|ring| is_left_over(*ring, &uid)).map(described));
+    found.extend(left_over_in(&cache.nodes, cluster));
+    found.extend(left_over_in(&cache.claims, cluster));
+    found.extend(left_over_in(&cache.services, cluster));
+    found.extend(left_over_in(&cache.config_maps, cluster));
+    found.extend(left_over_in(&cache.budgets, cluster));
+    found.extend(left_over_in(&cache.service_accounts, cluster));
+    // A message in another order would be another status.
+    found.sort_unstable();
+    found
+}
+
+fn left_over_in<K>(cache: &Store<K>, cluster: &KVCluster) -> Vec<String>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
+    let uid = cluster.uid().unwrap_or_default();
+    cache
+        .state_filter(|object| belongs(object, &name, &namespace) && is_left_over(object, &uid))
+        .iter()
+        .map(|object| described(&**object))
+        .collect()
 }
 
 /// The cluster's per-node objects, from the caches.

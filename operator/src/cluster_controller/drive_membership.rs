@@ -51,6 +51,10 @@ pub(crate) async fn drive_membership<N: NodeClient>(
     if matches!(world.ring, RingView::Unreadable(_)) {
         return round;
     }
+    if let Err(error) = own_ring(cluster, world, context).await {
+        round.errors.push(error);
+        return round;
+    }
     let desired = desired(cluster);
     for _ in 0..MAX_STEPS {
         let plan = next(&observed(cluster, world), &desired);
@@ -134,6 +138,23 @@ fn first_placement<N>(
     })
 }
 
+/// Takes up a record that has no owner: one restored from a backup, or left behind by
+/// `kubectl delete --cascade=orphan`.
+async fn own_ring<N>(
+    cluster: &ValidCluster,
+    world: &mut World,
+    context: &Context<N>,
+) -> Result<(), WriteError> {
+    match &world.ring {
+        RingView::Recorded {
+            owned: false,
+            placement,
+            ..
+        } => record(Placement::clone(placement), cluster, world, context).await,
+        _ => Ok(()),
+    }
+}
+
 /// Records a placement: `create` when there is no record, so that of two operators only one
 /// founds; `replace` of exactly the record that was read otherwise.
 async fn record<N>(
@@ -158,6 +179,7 @@ async fn record<N>(
     let written = written.map_err(|error| WriteError::new(described(&ring), &error))?;
     world.ring = RingView::Recorded {
         version: written.resource_version(),
+        owned: true,
         placement: Box::new(placement),
     };
     Ok(())
@@ -225,7 +247,8 @@ async fn hand_over<N: NodeClient>(
 }
 
 /// Removes nodes that never belonged to a ring. Garbage collection takes their pods; their
-/// claims, which are empty, go only when the user asked for it.
+/// claims go only when the user asked for it and the node itself says that its disk is empty: one
+/// that never ran may have a claim that was kept from an older cluster, with all its data.
 async fn remove_surplus<N>(
     nodes: &[String],
     cluster: &ValidCluster,
@@ -243,8 +266,9 @@ async fn remove_surplus<N>(
         let pool = cluster
             .seat_of(name)
             .and_then(|seat| cluster.pools.get(&seat.pool));
-        let gone = pool.is_some_and(|pool| pool.storage.when_scaled == RetentionPolicy::Delete);
-        if let (true, Some(claim)) = (gone, view.claim.as_deref()) {
+        let wanted = pool.is_some_and(|pool| pool.storage.when_scaled == RetentionPolicy::Delete);
+        let empty = view.report.as_ref().is_some_and(|it| it.holds.is_none());
+        if let (true, true, Some(claim)) = (wanted, empty, view.claim.as_deref()) {
             delete(
                 &Api::namespaced(context.client.clone(), &cluster.namespace),
                 claim,

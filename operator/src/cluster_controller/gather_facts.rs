@@ -20,6 +20,8 @@ pub(crate) struct Round {
     pub(crate) invalid: Option<String>,
     /// What could not be written.
     pub(crate) errors: Vec<WriteError>,
+    /// Whether a founded cluster had no context key any more.
+    pub(crate) key_lost: bool,
     /// What became of the membership.
     pub(crate) membership: Option<MembershipRound>,
 }
@@ -32,10 +34,13 @@ impl Round {
 
     /// What the run did that is worth an event.
     pub(crate) fn events(&self) -> Vec<(Reason, String)> {
-        self.membership
-            .as_ref()
-            .map(|round| round.events.clone())
-            .unwrap_or_default()
+        let key_lost = self.key_lost.then(|| {
+            let text = "nodes that run have the old key and refuse contexts under the new one: \
+                        restart all nodes, one at a time";
+            (Reason::ContextKeyReplaced, text.to_owned())
+        });
+        let membership = self.membership.iter().flat_map(|round| &round.events);
+        membership.cloned().chain(key_lost).collect()
     }
 }
 
@@ -63,7 +68,7 @@ pub(crate) fn gather_facts(
             WriteError::Unknown { .. } => Some(error.to_string()),
             WriteError::Refused { .. } => None,
         }),
-        waiting_for: waiting_for(round),
+        waiting_for: waiting_for(world, round),
         ring: ring.map(|ring| ring_facts(ring, valid, world, &ready)),
         disks: disks(round),
         outdated: outdated.map(|(name, _)| name.clone()).collect(),
@@ -242,7 +247,13 @@ fn disks(round: &Round) -> Vec<(Reason, String)> {
     findings.iter().filter_map(disk).collect()
 }
 
-fn waiting_for(round: &Round) -> Option<String> {
+fn waiting_for(world: &World, round: &Round) -> Option<String> {
+    if !world.left_over.is_empty() {
+        return Some(format!(
+            "waiting until what a deleted cluster of this name has left is gone: {}",
+            listed(&world.left_over)
+        ));
+    }
     let plan = round.membership.as_ref()?.plan.as_ref()?;
     match &plan.step {
         Step::AwaitNodes(nodes) => Some(format!("waiting for {}", listed(nodes))),

@@ -15,11 +15,11 @@ use uuid::Uuid;
 
 use super::*;
 use crate::context::Backoff;
-use crate::crd::{KVNode, KVRing, NodePhase};
+use crate::crd::{KVNode, KVRing, NodePhase, RetentionPolicy};
 use crate::fake_api::FakeApi;
 use crate::fixtures;
 use crate::metrics::Metrics;
-use crate::names::NODE_LABEL;
+use crate::names::{self, NODE_LABEL};
 use crate::node_client::{HeldPlacement, NodeError, NodeReport};
 use crate::watches::Cache;
 
@@ -241,6 +241,54 @@ impl Lab {
         }
     }
 
+    /// Takes away what is owned by something that is not there any more.
+    fn collect_garbage(&self) {
+        const KINDS: [&str; 9] = [
+            "kvrings",
+            "kvnodes",
+            "persistentvolumeclaims",
+            "services",
+            "configmaps",
+            "serviceaccounts",
+            "poddisruptionbudgets",
+            "secrets",
+            "pods",
+        ];
+        let everything = |kinds: &[&'static str]| -> Vec<(&'static str, Value)> {
+            let of = |kind: &&'static str| {
+                let kind = *kind;
+                self.api
+                    .all::<Value>(kind)
+                    .into_iter()
+                    .map(move |it| (kind, it))
+            };
+            kinds.iter().flat_map(of).collect()
+        };
+        for (kind, object) in everything(&KINDS) {
+            let uids: Vec<Value> = everything(&["kvclusters", "kvnodes"])
+                .into_iter()
+                .map(|(_, owner)| owner["metadata"]["uid"].clone())
+                .collect();
+            let mut owners = object["metadata"]["ownerReferences"]
+                .as_array()
+                .into_iter()
+                .flatten();
+            if owners.any(|owner| !uids.contains(&owner["uid"])) {
+                self.api
+                    .remove(kind, object["metadata"]["name"].as_str().unwrap());
+            }
+        }
+    }
+
+    /// Deletes the cluster and makes it anew at once, before anything is garbage-collected.
+    fn make_anew(&self) {
+        self.edit(|cluster| {
+            cluster.metadata.uid = Some("22222222-2222-4222-8222-222222222222".into());
+            cluster.status = None;
+        });
+        self.api.take_log();
+    }
+
     fn ring(&self) -> Option<KVRing> {
         self.api.all("kvrings").pop()
     }
@@ -251,7 +299,8 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static,
 {
     writer.apply_watcher_event(&watcher::Event::Init);
-    for object in api.all::<K>(plural) {
+    let ours = |object: &K| object.labels().get(names::MANAGED_BY_LABEL).is_some();
+    for object in api.all::<K>(plural).into_iter().filter(ours) {
         writer.apply_watcher_event(&watcher::Event::InitApply(object));
     }
     writer.apply_watcher_event(&watcher::Event::InitDone);
@@ -537,6 +586,153 @@ async fn a_changed_configuration_is_announced_for_pods_that_run_the_old_one() {
     );
     assert_eq!(lab.condition("Ready").0, "True");
     assert_eq!(lab.api.all::<Pod>("pods").len(), 3, "no pod was touched");
+}
+
+#[tokio::test]
+async fn a_cluster_made_anew_waits_for_the_old_one_and_takes_up_what_was_kept() {
+    let lab = Lab::ready(3).await;
+    let before = lab.ring().unwrap().spec;
+    let key = lab.api.get("secrets", "orders-context-key").unwrap();
+    lab.make_anew();
+    lab.run().await.unwrap();
+    assert_eq!(
+        lab.api.take_log(),
+        ["PATCH kvclusters/orders"],
+        "what is left of the old one is not touched"
+    );
+    let status = lab.cluster().status.unwrap();
+    assert_eq!(status.ring_epoch, None, "that ring is the old cluster's");
+    let waits = status.operation.unwrap().waiting_for.unwrap();
+    assert!(waits.contains("KVRing orders"), "{waits}");
+
+    lab.collect_garbage();
+    assert!(lab.ring().is_none());
+    lab.run_until("Ready").await;
+    assert_eq!(lab.ring().unwrap().spec, before);
+    assert_eq!(lab.api.get("secrets", "orders-context-key").unwrap(), key);
+}
+
+#[tokio::test]
+async fn a_cluster_made_anew_without_keeping_its_disks_is_founded_anew() {
+    let lab = Lab::new(3);
+    lab.edit(|c| c.spec.pools[0].storage.when_deleted = RetentionPolicy::Delete);
+    lab.run_until("Ready").await;
+    let before = lab.ring().unwrap().spec;
+    lab.make_anew();
+    lab.run().await.unwrap();
+    lab.collect_garbage();
+    assert!(lab.api.all::<Value>("persistentvolumeclaims").is_empty());
+    lab.run_until("Ready").await;
+    let after = lab.ring().unwrap().spec;
+    assert_eq!(after.epoch, 1);
+    assert!(
+        after
+            .nodes
+            .iter()
+            .all(|node| before.nodes.iter().all(|old| old.id != node.id))
+    );
+}
+
+#[tokio::test]
+async fn a_ring_without_owner_is_taken_up() {
+    let lab = Lab::ready(3).await;
+    let mut ring = lab.api.get("kvrings", "orders").unwrap();
+    ring["metadata"]["ownerReferences"] = Value::Null;
+    lab.api.put("kvrings", ring);
+    lab.run().await.unwrap();
+    assert_eq!(lab.api.take_log(), ["PUT kvrings/orders"]);
+    assert!(lab.ring().unwrap().metadata.owner_references.is_some());
+}
+
+#[tokio::test]
+async fn objects_of_somebody_else_are_left_alone() {
+    for (plural, name, label) in [
+        ("services", "orders", None),
+        ("pods", "orders-default-0", None),
+        ("kvnodes", "orders-default-0", Some("orders-default")),
+        (
+            "persistentvolumeclaims",
+            "orders-default-0",
+            Some("orders-default"),
+        ),
+    ] {
+        let lab = Lab::ready(3).await;
+        let mut theirs = lab.api.get(plural, name).unwrap();
+        theirs["metadata"]["labels"] =
+            label.map_or_else(|| json!({}), |label| json!(names::cluster_labels(label)));
+        theirs["metadata"]["ownerReferences"] = Value::Null;
+        theirs["metadata"]["uid"] = json!("uid-1000");
+        lab.api.put(plural, theirs);
+        let theirs = lab.api.get(plural, name);
+        let _ = reconcile(Arc::new(lab.cluster()), Arc::new(lab.context())).await;
+        assert_eq!(lab.api.get(plural, name), theirs, "{plural}/{name}");
+        assert_eq!(
+            lab.condition("Stalled"),
+            ("True".into(), "ObjectRefused".into()),
+            "{plural}/{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_claim_made_beforehand_is_taken_up() {
+    let lab = Lab::new(3);
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "orders-default-1", "uid": "uid-500"}
+    });
+    lab.api.put("persistentvolumeclaims", claim);
+    lab.run_until("Ready").await;
+    let claim = lab
+        .api
+        .get("persistentvolumeclaims", "orders-default-1")
+        .unwrap();
+    assert_eq!(claim["metadata"]["uid"], "uid-500");
+    assert_eq!(claim["metadata"]["labels"]["annulus.dev/cluster"], "orders");
+}
+
+#[tokio::test]
+async fn a_pod_in_which_nothing_runs_follows_the_spec() {
+    let waiting = json!({"image": "nod:2", "imageID": "", "name": "node", "ready": false,
+        "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}});
+    for status in [
+        json!({"phase": "Pending"}),
+        json!({"phase": "Running", "containerStatuses": [waiting]}),
+    ] {
+        let lab = Lab::new(3);
+        lab.edit(|cluster| cluster.spec.image = Some("nod:2".into()));
+        lab.run().await.unwrap();
+        let mut pod = lab.api.get("pods", "orders-default-0").unwrap();
+        pod["status"] = status;
+        lab.api.put("pods", pod);
+        lab.edit(|cluster| cluster.spec.image = Some("node:2".into()));
+        let _ = reconcile(Arc::new(lab.cluster()), Arc::new(lab.context())).await;
+        assert!(lab.api.get("pods", "orders-default-0").is_none());
+        assert!(
+            lab.api.get("pods", "orders-default-1").is_some(),
+            "one that runs is not touched"
+        );
+        lab.run().await.unwrap();
+        let pod = lab.api.get("pods", "orders-default-0").unwrap();
+        assert_eq!(pod["spec"]["containers"][0]["image"], "node:2");
+    }
+}
+
+#[tokio::test]
+async fn the_claim_of_a_node_that_never_said_it_is_empty_is_kept() {
+    let lab = Lab::new(5);
+    lab.edit(|c| c.spec.pools[0].storage.when_scaled = RetentionPolicy::Delete);
+    lab.run().await.unwrap();
+    let silent = |node: &FakeNode| node.name != "orders-default-4";
+    lab.nodes.0.lock().retain(|_, node| silent(node));
+    lab.edit(|cluster| cluster.spec.pools[0].nodes = 3);
+    let _ = reconcile(Arc::new(lab.cluster()), Arc::new(lab.context())).await;
+    for node in ["orders-default-3", "orders-default-4"] {
+        assert!(lab.api.get("kvnodes", node).is_none(), "{node}");
+    }
+    let claim = |name: &str| lab.api.get("persistentvolumeclaims", name);
+    assert!(claim("orders-default-3").is_none(), "it said so");
+    assert!(claim("orders-default-4").is_some());
 }
 
 #[tokio::test]

@@ -126,7 +126,8 @@ reasons! {
     NodesNotReady, Warning, "Some nodes do not serve. Their pods are being recreated or restarted.", "If it lasts, describe the pods that the message names.";
     NotFounded, Silent, "There is no ring yet.", "Wait until the ring is founded.";
     RingFounded, Normal, "The first placement was recorded.", "None needed.";
-    RingRebuilt, Warning, "The KVRing was missing or old, and was recorded anew from what the nodes hold.", "Find out who deleted or restored it; no data was touched.";
+    RingRebuilt, Warning, "The KVRing was missing or old, and was recorded anew from what the nodes hold.", "None, where the KVCluster was made anew on the disks of a deleted one. Else find out who deleted or restored the KVRing; no data was touched.";
+    ContextKeyReplaced, Warning, "The Secret with the cluster's context key was missing, and was made anew with another key. Nodes that run go on with the old key.", "Restart all nodes, one at a time: until then, a context that one node gave out may be refused by another. Clients with an older context must read again.";
     QuorumAvailable, Normal, "Every partition can serve its default quorum.", "None needed.";
     QuorumLost, Warning, "Some partitions have too few serving copies for the default quorum.", "Bring back the nodes that the message names. Requests with a lower consistency may still succeed.";
     AllCopies, Silent, "Every copy of every partition serves.", "None needed.";

@@ -70,13 +70,13 @@ pub(crate) struct NodeObjects {
     pub(crate) claim: PersistentVolumeClaim,
 }
 
-/// Builds what exists once per cluster.
-pub(crate) fn cluster_objects(cluster: &ValidCluster) -> ClusterObjects {
+/// Builds what exists once per cluster; `nodes` is the number of nodes that are to exist.
+pub(crate) fn cluster_objects(cluster: &ValidCluster, nodes: usize) -> ClusterObjects {
     ClusterObjects {
         service_account: service_account::service_account(cluster),
         config_map: config_map::config_map(cluster),
         services: [service::clients(cluster), service::peers(cluster)],
-        pdb: pdb::pdb(cluster),
+        pdb: pdb::pdb(cluster, nodes),
     }
 }
 

@@ -133,7 +133,7 @@ fn zones_of_a_pool_bind_its_pods() {
 #[test]
 fn the_configuration_says_where_everything_is() {
     let cluster = validate(&fixtures::cluster(3), &fixtures::defaults()).unwrap();
-    let map = cluster_objects(&cluster).config_map;
+    let map = cluster_objects(&cluster, 3).config_map;
     let config: Value = serde_yaml::from_str(&map.data.unwrap()["config.yaml"]).unwrap();
     assert_eq!(config["data_dir"], "/var/lib/annulus");
     assert_eq!(
@@ -150,7 +150,7 @@ fn the_configuration_says_where_everything_is() {
 #[test]
 fn services_are_one_for_clients_and_one_between_nodes() {
     let cluster = validate(&fixtures::cluster(3), &fixtures::defaults()).unwrap();
-    let [clients, peers] = cluster_objects(&cluster).services;
+    let [clients, peers] = cluster_objects(&cluster, 3).services;
     let (clients, peers) = (value(&clients), value(&peers));
     assert_eq!(clients["metadata"]["name"], "orders");
     let ports: Vec<i64> = clients["spec"]["ports"]
@@ -166,12 +166,21 @@ fn services_are_one_for_clients_and_one_between_nodes() {
 }
 
 #[test]
-fn evictions_take_one_node_at_a_time() {
-    let cluster = validate(&fixtures::cluster(3), &fixtures::defaults()).unwrap();
-    assert_eq!(
-        value(&cluster_objects(&cluster).pdb)["spec"]["maxUnavailable"],
-        1
-    );
+fn evictions_take_one_node_at_a_time_where_the_quorum_allows_it() {
+    let staying = |nodes: i32, write: &str| {
+        let mut cluster = fixtures::cluster(nodes);
+        cluster.spec.consistency.write = write.into();
+        let cluster = validate(&cluster, &fixtures::defaults()).unwrap();
+        let budget = value(&cluster_objects(&cluster, cluster.nodes.len()).pdb);
+        assert!(
+            budget["spec"]["maxUnavailable"].is_null(),
+            "Kubernetes cannot tell how many pods a KVNode should have"
+        );
+        budget["spec"]["minAvailable"].clone()
+    };
+    assert_eq!(staying(3, "quorum"), 2);
+    assert_eq!(staying(7, "quorum"), 6);
+    assert_eq!(staying(3, "all"), 3);
 }
 
 #[test]
