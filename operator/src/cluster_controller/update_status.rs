@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::cluster_controller::ReconcileError;
 use crate::cluster_controller::dereference::{NodeView, World};
+use crate::cluster_controller::write_error::{WriteError, namespace_ends};
 use crate::context::Context;
 use crate::crd::{KVCluster, KVNode, KVNodeStatus, NodePhase};
 use crate::names::{self, FIELD_MANAGER};
@@ -36,14 +37,18 @@ pub(crate) async fn update_status<N: NodeClient>(
             "kind": KVCluster::kind(&()),
             "status": new,
         });
-        clusters
+        let written = clusters
             .patch_status(
                 &name,
                 &PatchParams::apply(FIELD_MANAGER).force(),
                 &Patch::Apply(patch),
             )
-            .await
-            .map_err(ReconcileError::WriteStatus)?;
+            .await;
+        match written {
+            // Deleted meanwhile: nobody is left to be told.
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            written => written.map_err(ReconcileError::WriteStatus)?,
+        };
     }
     for (reason, message) in &facts.events {
         publish(cluster, *reason, message, context).await;
@@ -67,12 +72,13 @@ async fn publish<N>(cluster: &KVCluster, reason: Reason, message: &str, context:
         action: "Reconcile".to_owned(),
         secondary: None,
     };
-    if let Err(error) = context
-        .recorder
-        .publish(&event, &cluster.object_ref(&()))
-        .await
-    {
-        tracing::warn!(reason = reason.as_str(), %error, "cannot publish an event");
+    let (recorder, about) = (&context.recorder, cluster.object_ref(&()));
+    match recorder.publish(&event, &about).await {
+        Err(error) if !namespace_ends(&error) => {
+            let error = WriteError::new(event.reason, &error);
+            tracing::warn!(%error, "cannot publish an event");
+        }
+        _ => {}
     }
 }
 
@@ -114,7 +120,7 @@ async fn update_nodes<N>(
 /// The node's status. A serving node that missed one question keeps what it said before.
 fn node_status(old: KVNodeStatus, address: String, view: &NodeView) -> KVNodeStatus {
     match &view.report {
-        Some(report) => reported(address, report),
+        Some(report) => reported(address, report, &old),
         None if view.serves() => KVNodeStatus { address, ..old },
         None => KVNodeStatus {
             address,
@@ -124,19 +130,42 @@ fn node_status(old: KVNodeStatus, address: String, view: &NodeView) -> KVNodeSta
     }
 }
 
-fn reported(address: String, report: &NodeReport) -> KVNodeStatus {
+fn reported(address: String, report: &NodeReport, old: &KVNodeStatus) -> KVNodeStatus {
     KVNodeStatus {
         address,
         phase: report.phase,
         ring_epoch: report.holds.map_or(0, |held| signed(held.epoch.0)),
         vnodes: i64::from(report.vnodes),
-        data_bytes: signed(report.data_bytes / MIB_64 * MIB_64),
-        disk_free_bytes: signed(report.disk_free_bytes / GIB * GIB),
+        data_bytes: coarse(report.data_bytes, old.data_bytes, MIB_64),
+        disk_free_bytes: coarse(report.disk_free_bytes, old.disk_free_bytes, GIB),
         generation: signed(report.generation),
         version: report.version.clone(),
     }
 }
 
+/// Rounded down to whole units. What is less than a unit away from what was said before is not
+/// worth a write: a size that swings around a boundary would make one at each look.
+fn coarse(bytes: u64, old: i64, unit: u64) -> i64 {
+    if signed(bytes).abs_diff(old) < unit {
+        return old;
+    }
+    signed(bytes / unit * unit)
+}
+
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GIB, coarse, signed};
+
+    #[test]
+    fn a_size_that_swings_around_a_boundary_stays_as_it_was_said() {
+        let said = coarse(5 * GIB + 1, 0, GIB);
+        assert_eq!(said, signed(5 * GIB));
+        assert_eq!(coarse(5 * GIB - 1, said, GIB), said);
+        assert_eq!(coarse(6 * GIB, said, GIB), signed(6 * GIB));
+        assert_eq!(coarse(4 * GIB - 1, said, GIB), signed(3 * GIB));
+    }
 }
