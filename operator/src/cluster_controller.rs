@@ -64,7 +64,10 @@ pub(crate) async fn reconcile<N: NodeClient>(
 ) -> Result<Action, ReconcileError> {
     if cluster.metadata.deletion_timestamp.is_some() {
         // Garbage collection does the rest; claims with `Retain` have no owner.
-        context.metrics.forget(&cluster);
+        context.forget(
+            &cluster.name_any(),
+            &cluster.namespace().unwrap_or_default(),
+        );
         return Ok(Action::await_change());
     }
     let started = Instant::now();

@@ -40,6 +40,15 @@ pub(crate) struct Context<N> {
     pub(crate) random: fn() -> [u8; 32],
 }
 
+impl<N> Context<N> {
+    /// Drops what was noted of a cluster that is gone.
+    pub(crate) fn forget(&self, name: &str, namespace: &str) {
+        self.metrics.forget(name, namespace);
+        self.backoff
+            .succeeded(&ObjectRef::new(name).within(namespace));
+    }
+}
+
 /// Exponential delays, per cluster.
 #[derive(Default)]
 pub(crate) struct Backoff {

@@ -90,18 +90,20 @@ impl Metrics {
 
     /// Notes a cluster's conditions.
     pub(crate) fn conditions(&self, cluster: &KVCluster, conditions: &[Condition]) {
+        let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
         for condition in conditions {
             let value = i64::from(condition.status == "True");
             self.conditions
-                .get_or_create(&labels(cluster, &condition.type_))
+                .get_or_create(&labels(&name, &namespace, &condition.type_))
                 .set(value);
         }
     }
 
     /// Drops what was noted of a cluster that is gone.
-    pub(crate) fn forget(&self, cluster: &KVCluster) {
+    pub(crate) fn forget(&self, name: &str, namespace: &str) {
         for condition in ConditionType::ALL {
-            self.conditions.remove(&labels(cluster, condition.as_str()));
+            let labels = labels(name, namespace, condition.as_str());
+            self.conditions.remove(&labels);
         }
     }
 
@@ -118,10 +120,10 @@ impl Metrics {
     }
 }
 
-fn labels(cluster: &KVCluster, condition: &str) -> ConditionLabels {
+fn labels(name: &str, namespace: &str, condition: &str) -> ConditionLabels {
     ConditionLabels {
-        namespace: cluster.namespace().unwrap_or_default(),
-        cluster: cluster.name_any(),
+        namespace: namespace.to_owned(),
+        cluster: name.to_owned(),
         condition: condition.to_owned(),
     }
 }
@@ -147,7 +149,7 @@ mod tests {
         metrics.conditions(&cluster, &[condition]);
         let sample = "annulus_operator_cluster_condition{namespace=\"shop\",cluster=\"orders\",condition=\"Ready\"} 1";
         assert!(metrics.text().contains(sample), "{}", metrics.text());
-        metrics.forget(&cluster);
+        metrics.forget("orders", "shop");
         assert!(!metrics.text().contains("orders"));
     }
 

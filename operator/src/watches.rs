@@ -5,6 +5,7 @@
 //! only.
 
 use std::fmt::Debug;
+use std::future::ready;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,9 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::Api;
-use kube::runtime::controller::{Config as ControllerConfig, Controller};
+use kube::runtime::controller::{
+    Action, Config as ControllerConfig, Controller, Error as ControllerError,
+};
 use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
 use kube::runtime::{PredicateConfig, WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
@@ -23,7 +26,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster_controller::{on_error, reconcile};
+use crate::cluster_controller::{ReconcileError, on_error, reconcile};
 use crate::context::Context;
 use crate::crd::{KVCluster, KVNode, KVRing};
 use crate::names;
@@ -153,15 +156,34 @@ pub(crate) async fn run_controller<N: NodeClient>(
             cluster_of,
         )
         .graceful_shutdown_on(shutdown.cancelled_owned())
-        .run(reconcile::<N>, on_error::<N>, context)
-        .for_each(|result| async move {
-            match result {
-                Ok((cluster, _)) => tracing::debug!(%cluster, "reconciled"),
-                Err(error) => tracing::debug!(%error, "controller"),
-            }
+        .run(reconcile::<N>, on_error::<N>, context.clone())
+        .for_each(|result| {
+            note(result, &context);
+            ready(())
         })
         .await;
 }
+
+/// Notes how a run or a watch went.
+fn note<N>(result: RunResult, context: &Context<N>) {
+    match result {
+        Ok((cluster, _)) => tracing::debug!(%cluster, "reconciled"),
+        // What it owned is being collected, and each such object asks for a run.
+        Err(ControllerError::ObjectNotFound(cluster)) => {
+            context.forget(
+                &cluster.name,
+                cluster.namespace.as_deref().unwrap_or_default(),
+            );
+            tracing::debug!(%cluster, "gone");
+        }
+        // Logged where the delay before the next run is known.
+        Err(ControllerError::ReconcilerFailed(..)) => {}
+        Err(error) => tracing::warn!(%error, "a watch fails and is tried again"),
+    }
+}
+
+type RunResult =
+    Result<(ObjectRef<KVCluster>, Action), ControllerError<ReconcileError, watcher::Error>>;
 
 struct Scope {
     client: Client,
