@@ -13,7 +13,7 @@ use annulus_proto::peer::v1::peer_client::PeerClient;
 use annulus_proto::peer::v1::{Hello, ReplyFrame, RequestFrame, Welcome};
 use annulus_ring::{NodeId, Placement};
 use futures::Stream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Endpoint;
@@ -146,6 +146,7 @@ impl Link {
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let requests = Requests {
             hello: Some(self.hello(&placement)),
+            began: self.clock.now(),
             session,
             outbox: self.outbox.clone(),
             clock: self.clock.clone(),
@@ -216,6 +217,7 @@ fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
 /// The frames of one session: the greeting, then what the outbox has.
 struct Requests {
     hello: Option<Hello>,
+    began: Instant,
     session: u64,
     outbox: Arc<Outbox>,
     clock: Arc<dyn Clock>,
@@ -228,13 +230,22 @@ impl Stream for Requests {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<RequestFrame>> {
+        let now = self.clock.now();
+        let since = now.saturating_duration_since(self.began).as_millis();
+        let written_ms = u64::try_from(since).unwrap_or(u64::MAX);
         if let Some(hello) = self.hello.take() {
             return Poll::Ready(Some(RequestFrame {
                 hello: Some(hello),
-                requests: Vec::new(),
+                written_ms,
+                ..RequestFrame::default()
             }));
         }
-        self.outbox
-            .poll_frame(self.session, self.clock.now(), context)
+        let frame = self.outbox.poll_frame(self.session, now, context);
+        frame.map(|frame| {
+            frame.map(|frame| RequestFrame {
+                written_ms,
+                ..frame
+            })
+        })
     }
 }

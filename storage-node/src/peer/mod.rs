@@ -5,6 +5,7 @@
 //! | [`transport`] | the trait: one request to one node, and what a failure means |
 //! | [`peers`] | what may be asked of a peer, in the node's own types; the epoch rules of the caller |
 //! | [`forwarded_write`] | a write on its way to an owner that mints its dot |
+//! | [`frame_age`] | how long a frame lay around on its way (pure) |
 //! | [`latency`] | how long peers take (pure) |
 //! | [`outbox`] | the requests of one link: queued, in flight, answered |
 //! | [`link`] | one peer's stream: connect, greet, carry, connect again |
@@ -20,6 +21,7 @@
 //! Leaves to others: which nodes to ask and how many (`coordinator`).
 
 mod forwarded_write;
+mod frame_age;
 mod latency;
 mod link;
 mod outbox;

@@ -226,8 +226,8 @@ impl Outbox {
             let requests = self.take_batch(&mut state, now);
             if !requests.is_empty() {
                 return Poll::Ready(Some(RequestFrame {
-                    hello: None,
                     requests,
+                    ..RequestFrame::default()
                 }));
             }
         }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use annulus_proto::peer::v1::peer_server::{Peer, PeerServer};
-use annulus_proto::peer::v1::{Hello, Reply, ReplyFrame, RequestFrame, Welcome, reply};
+use annulus_proto::peer::v1::{Hello, Reply, ReplyFrame, Request, RequestFrame, Welcome, reply};
 use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::net::TcpListener;
@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
+use super::frame_age::FrameAges;
 use super::outbox::MAX_CALLS;
 use super::responder::Responder;
 
@@ -117,12 +118,16 @@ impl Peer for PeerService {
 
     async fn exchange(
         &self,
-        request: Request<Streaming<RequestFrame>>,
+        request: tonic::Request<Streaming<RequestFrame>>,
     ) -> Result<Response<Self::ExchangeStream>, Status> {
         let mut requests = request.into_inner();
         let first = timeout(HELLO_TIMEOUT, requests.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no hello came"))??;
-        let hello = first.and_then(|frame| frame.hello);
+        let mut ages = FrameAges::new(self.responder.clock().now());
+        let hello = first.and_then(|frame| {
+            ages.age(frame.written_ms, self.responder.clock().now());
+            frame.hello
+        });
         self.check(&hello.ok_or_else(|| Status::invalid_argument("the first frame is no hello"))?)?;
 
         let (frames, receiver) = mpsc::channel(MAX_WAITING_FRAMES);
@@ -137,7 +142,7 @@ impl Peer for PeerService {
         let (responder, shutdown) = (self.responder.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
             tokio::select! {
-                () = serve_stream(&responder, requests, frames) => {}
+                () = serve_stream(&responder, requests, ages, frames) => {}
                 () = shutdown.cancelled() => {}
             }
         });
@@ -149,6 +154,7 @@ impl Peer for PeerService {
 async fn serve_stream(
     responder: &Responder,
     mut requests: Streaming<RequestFrame>,
+    mut ages: FrameAges,
     frames: mpsc::Sender<Result<ReplyFrame, Status>>,
 ) {
     let mut running = FuturesUnordered::new();
@@ -159,7 +165,9 @@ async fn serve_stream(
             // Both are cancel-safe: they keep their progress in `requests` and `running`.
             frame = requests.message(), if open && running.len() < MAX_CALLS => match frame {
                 Ok(Some(frame)) => {
-                    running.extend(frame.requests.into_iter().map(|r| responder.respond(r)));
+                    let age = ages.age(frame.written_ms, responder.clock().now());
+                    let requests = frame.requests.into_iter().map(|request| aged(request, age));
+                    running.extend(requests.map(|request| responder.respond(request)));
                 }
                 Ok(None) => open = false,
                 Err(_) => return, // the connection broke: nobody takes replies any more
@@ -178,6 +186,15 @@ async fn serve_stream(
                 }
             }
         }
+    }
+}
+
+/// A request with so much less time left.
+fn aged(request: Request, age: Duration) -> Request {
+    let age = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
+    Request {
+        deadline_ms: request.deadline_ms.saturating_sub(age),
+        ..request
     }
 }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_proto::model::{ErrorCode, Outcome};
-use annulus_proto::peer::v1::{ReadDigest, request};
+use annulus_proto::peer::v1::peer_client::PeerClient;
+use annulus_proto::peer::v1::{
+    Hello, KeyRef, ReadDigest, Request, RequestFrame, Write, reply, request,
+};
 use annulus_ring::{Placement, PlacementDocument, RingEpoch};
 use futures::future::join_all;
 use tokio::net::TcpListener;
@@ -239,6 +242,65 @@ async fn a_peer_that_accepts_and_says_nothing_is_unreachable_and_was_not_asked()
         "{asked:?}"
     );
     drop(silent);
+}
+
+/// A node that stood still reads late what its peers wrote long ago. They have gone on without it: the
+/// write, stamped only now, would win over later ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_lay_around_past_its_deadline_is_not_carried_out() {
+    let (document, servers) = start(3).await;
+    let ask = Ask::key("k").lww();
+    let address = format!("http://{}", document.nodes[0].addresses.peer);
+    let mut client = PeerClient::connect(address).await.unwrap();
+    let hello = Hello {
+        cluster_id: document.cluster_id.to_string(),
+        from: document.nodes[1].id.to_string(),
+        to: document.nodes[0].id.to_string(),
+    };
+    let write = Request {
+        id: 1,
+        epoch: 1,
+        deadline_ms: 1_000,
+        body: Some(request::Body::Write(Write {
+            key: Some(KeyRef {
+                keyspace: ask.keyspace.as_str().into(),
+                key: ask.key.to_bytes(),
+            }),
+            value: Some("late".into()),
+            write_quorum: 2,
+            read_quorum: 2,
+            request_client: 7,
+            ..Write::default()
+        })),
+    };
+    let greeting = RequestFrame {
+        hello: Some(hello),
+        written_ms: 5_000,
+        ..RequestFrame::default()
+    };
+    // Written 2 s before the greeting, and read with it.
+    let late = RequestFrame {
+        requests: vec![write],
+        written_ms: 3_000,
+        ..RequestFrame::default()
+    };
+    let frames = futures::stream::iter([greeting, late]);
+    let mut replies = client.exchange(frames).await.unwrap().into_inner();
+    let mut answers = Vec::new();
+    while let Some(frame) = replies.message().await.unwrap() {
+        answers.extend(frame.replies);
+    }
+    let [reply::Body::Error(error)] = &answers
+        .iter()
+        .flat_map(|a| a.body.clone())
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("{answers:?}");
+    };
+    assert_eq!(error.code, "timeout");
+    for server in &servers {
+        assert_eq!(server.node.copy(&ask).await, None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
