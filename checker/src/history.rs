@@ -14,7 +14,8 @@ pub struct Tolerance {
     /// How far nodes' wall clocks and stamps may be off the recorder's clock, in microseconds. A value may be
     /// hidden so much before its time to live is over, and shown so much after.
     pub clock_skew_us: u64,
-    /// How long after an attempt began a node may still begin to carry it out, in microseconds: its deadline.
+    /// How long after an attempt began a node may still begin to carry it out, in microseconds: its deadline,
+    /// and the longest that the run held up a message or a process.
     pub deadline_us: u64,
     /// Whether answers between client, coordinator and owner could get lost, so that another owner wrote the
     /// same request under a second dot. `false` only in runs without faults.

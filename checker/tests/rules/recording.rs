@@ -30,11 +30,11 @@ fn sample() -> Vec<Record> {
 }
 
 fn written(records: &[Record]) -> String {
-    let mut writer = Writer::new(Vec::new()).unwrap();
+    let mut writer = Writer::new(Vec::new()).expect("memory takes it");
     for record in records {
-        writer.write(record).unwrap();
+        writer.write(record).expect("memory takes it");
     }
-    String::from_utf8(writer.finish().unwrap()).unwrap()
+    String::from_utf8(writer.finish().expect("memory takes it")).expect("JSON is text")
 }
 
 #[test]

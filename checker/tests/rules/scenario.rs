@@ -156,7 +156,7 @@ impl Op {
     }
 
     pub(crate) fn on_key(mut self, key: &str) -> Self {
-        self.0.key.key = key.to_owned();
+        self.0.key.key = key.into();
         self
     }
 
