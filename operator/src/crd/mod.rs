@@ -10,9 +10,13 @@ mod kvcluster_status;
 mod kvnode;
 mod kvring;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON,
+};
 use kube::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::status::{ConditionType, Reason};
 
 pub use kvcluster::{
     Consistency, ImagePullPolicy, KVCluster, KVClusterSpec, MAX_NODES_PER_POOL, Pool, Rebalance,
@@ -28,10 +32,33 @@ pub const GROUP: &str = "annulus.dev";
 /// Every CRD as (file name, YAML).
 pub fn all() -> Vec<(&'static str, String)> {
     vec![
-        ("kvclusters.yaml", manifest(KVCluster::crd())),
+        ("kvclusters.yaml", cluster_manifest()),
         ("kvnodes.yaml", manifest(KVNode::crd())),
         ("kvrings.yaml", manifest(KVRing::crd())),
     ]
+}
+
+/// The CRD of KVClusters. A new one says at once that nobody has looked at it: without any status
+/// kstatus would call it done, and `helm install --wait` would not wait.
+fn cluster_manifest() -> String {
+    let mut crd = KVCluster::crd();
+    let mut status = crd
+        .spec
+        .versions
+        .first_mut()
+        .and_then(|version| version.schema.as_mut())
+        .and_then(|schema| schema.open_api_v3_schema.as_mut())
+        .and_then(|root| root.properties.as_mut())
+        .and_then(|properties| properties.get_mut("status"));
+    let status = status.as_mut().expect("the type has a status");
+    status.default = Some(JSON(json!({"conditions": [{
+        "type": ConditionType::Ready.as_str(),
+        "status": "Unknown",
+        "reason": Reason::NotReconciled.as_str(),
+        "message": "no operator has looked at it yet",
+        "lastTransitionTime": "1970-01-01T00:00:00Z",
+    }]})));
+    manifest(crd)
 }
 
 /// The CRD as YAML, with the formats removed that the API server does not know.

@@ -190,3 +190,18 @@ fn a_class_is_immutable() {
     let class = |c: &mut KVCluster| c.spec.pools[0].storage.storage_class_name = Some("x".into());
     assert!(update_refused(class).contains("storageClassName is immutable"));
 }
+
+#[test]
+fn a_new_cluster_is_not_taken_for_a_finished_one() {
+    let schema = schema("kvclusters.yaml");
+    let status = &schema["schema"]["openAPIV3Schema"]["properties"]["status"];
+    let cluster: KVClusterStatus = serde_json::from_value(status["default"].clone()).unwrap();
+    let [ready] = &cluster.conditions[..] else {
+        panic!("not one condition")
+    };
+    assert_eq!(
+        (ready.type_.as_str(), ready.status.as_str()),
+        ("Ready", "Unknown")
+    );
+    assert_eq!(cluster.ring_epoch, None, "or no ring would ever be founded");
+}

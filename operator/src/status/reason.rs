@@ -122,6 +122,7 @@ reasons! {
     AllNodesServe, Normal, "All nodes serve the recorded placement.", "None needed.";
     AsDesired, Silent, "There is nothing to do, and nothing missing.", "None needed.";
     Founding, Normal, "The ring is being founded: nodes start, the first placement is recorded and handed over.", "Wait. If it lasts, see which node the message names and why its pod does not run.";
+    NotReconciled, Silent, "No operator has looked at the cluster yet.", "If it lasts: does an operator run, and does it look after this namespace?";
     HandingOver, Silent, "Nodes are being given the recorded placement.", "Wait.";
     NodesNotReady, Warning, "Some nodes do not serve. Their pods are being recreated or restarted.", "If it lasts, describe the pods that the message names.";
     NotFounded, Silent, "There is no ring yet.", "Wait until the ring is founded.";
