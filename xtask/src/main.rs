@@ -10,6 +10,7 @@ mod bench;
 mod cache;
 mod generated;
 mod lab;
+mod simulate;
 mod steps;
 mod test;
 mod tidy;
@@ -50,6 +51,15 @@ enum Task {
     Up,
     /// End what `up` started.
     Down,
+    /// Run a whole cluster in one thread under the faults of a seed, and judge what it did.
+    Simulate {
+        /// The seed: it decides everything.
+        #[arg(long)]
+        seed: u64,
+        /// Simulated minutes of faults; without it, as the seed says.
+        #[arg(long)]
+        minutes: Option<u64>,
+    },
     /// Run the benchmarks: the libraries', and a local ring of three nodes under load.
     Bench,
 }
@@ -63,6 +73,7 @@ fn main() -> ExitCode {
         Task::Test { without_cluster } => test::run(without_cluster),
         Task::Up => up::up(),
         Task::Down => up::down(),
+        Task::Simulate { seed, minutes } => simulate::run(seed, minutes),
         Task::Bench => bench::run(),
     };
     match result {

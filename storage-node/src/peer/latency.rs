@@ -32,6 +32,8 @@ impl Estimate {
         } else {
             -0.05 * step
         };
+        // The shortest step is more than a tiny estimate can lose.
+        self.p95 = self.p95.max(0.0);
     }
 }
 
@@ -67,6 +69,15 @@ impl Latencies {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn answers_in_no_time_leave_an_estimate_that_is_a_time() {
+        let (mut latencies, peer) = (Latencies::default(), NodeId(Uuid::from_u128(1)));
+        for _ in 0..100 {
+            latencies.add(peer, Duration::ZERO);
+            assert!(latencies.p95(peer) < Duration::from_millis(1));
+        }
+    }
+
     use uuid::Uuid;
 
     use super::*;

@@ -83,10 +83,7 @@ impl Workers {
     /// Waits for threads to end. Whether they ended well. Blocks.
     pub(super) fn join(&self) -> bool {
         match self {
-            Self::Threads(threads) => threads
-                .lock()
-                .drain(..)
-                .all(|thread| thread.join().is_ok()),
+            Self::Threads(threads) => threads.lock().drain(..).all(|thread| thread.join().is_ok()),
             #[cfg(feature = "simulation")]
             Self::Tasks(..) => true,
         }

@@ -166,9 +166,9 @@ impl SimDisk {
         self.0.medium.lock().sync_takes = takes;
     }
 
-    /// Syncs fail until the next crash.
-    pub fn fail_syncs(&self) {
-        self.0.medium.lock().failing_syncs = true;
+    /// Whether syncs fail; until the next crash of the running node.
+    pub fn set_syncs_fail(&self, fail: bool) {
+        self.0.medium.lock().failing_syncs = fail;
     }
 
     /// Whether the disk is too full to grow.
@@ -182,11 +182,15 @@ impl SimDisk {
     }
 
     /// What a crash now would surely leave of a key.
-    pub fn durable_state(&self, stored_key: &[u8]) -> Option<KeyState> {
+    ///
+    /// # Errors
+    /// When its record is damaged.
+    pub fn durable_state(&self, stored_key: &[u8]) -> Result<Option<KeyState>, String> {
         let medium = self.0.medium.lock();
         let record = medium.durable.get(Space::Data, stored_key);
-        let record = record.expect("memory does not fail")?;
-        decode_record(stored_key, &record).ok()
+        let record = record.expect("memory does not fail");
+        let state = record.map(|record| decode_record(stored_key, &record));
+        state.transpose()
     }
 
     pub(super) fn free_space(&self) -> FreeSpace {
@@ -413,7 +417,7 @@ mod tests {
     fn what_a_failed_sync_covered_is_seen_and_not_on_the_platter() {
         let disk = disk(3);
         let engine = disk.open();
-        disk.fail_syncs();
+        disk.set_syncs_fail(true);
         let mut batch = Batch::new();
         batch.put(Space::Data, &b"a"[..], &b"value"[..]);
         assert!(engine.write(&batch, Persistence::Synced).is_err());

@@ -93,6 +93,10 @@ struct Running {
     replica: Replica,
     background: TaskTracker,
     died: CancellationToken,
+    door: Responder,
+    network_run: u64,
+    /// Clients are let in.
+    is_open: bool,
 }
 
 /// What a simulation's nodes share.
@@ -152,6 +156,16 @@ impl SimNode {
     /// # Errors
     /// When its data can't be opened.
     pub async fn start(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.start_shut().await?;
+        self.open();
+        Ok(())
+    }
+
+    /// Starts it without letting anybody in: neither clients nor other nodes, until [`SimNode::open`].
+    ///
+    /// # Errors
+    /// When its data can't be opened.
+    pub async fn start_shut(self: &Arc<Self>) -> Result<(), StoreError> {
         assert!(!self.is_up(), "{} runs already", self.name);
         let run = {
             let mut runs = self.runs.lock();
@@ -207,15 +221,26 @@ impl SimNode {
             replica,
             background,
             died,
+            door,
+            network_run,
+            is_open: false,
         };
         let held = self.placement.lock().clone();
         *self.running.lock() = Some(running.clone());
         if let Some(held) = held {
             self.install(held).await;
         }
-        self.network.open_door(self.id, network_run, door);
         self.end_with_its_disk(running);
         Ok(())
+    }
+
+    /// Lets clients and other nodes in.
+    pub fn open(&self) {
+        if let Some(running) = &mut *self.running.lock() {
+            running.is_open = true;
+            self.network
+                .open_door(self.id, running.network_run, running.door.clone());
+        }
     }
 
     /// A process whose disk has failed exits.
@@ -431,7 +456,8 @@ impl SimNode {
         F: Future<Output = Result<T, RequestError>>,
     {
         self.network.not_stalled(self.id).await;
-        let Some(running) = self.running.lock().clone() else {
+        let running = self.running.lock().clone();
+        let Some(running) = running.filter(|running| running.is_open) else {
             return Err(RequestError::rejected(
                 ErrorCode::Unavailable,
                 "the node is down",

@@ -1,0 +1,99 @@
+//! After the faults: every key can be read from all its owners, and they end up with the same.
+//!
+//! There is no anti-entropy yet, so reads of all owners drive it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annulus_causality::KeyState;
+use annulus_checker::{FinalState, HeldState, Record};
+use annulus_node::simulation::Terms;
+use annulus_proto::model::{Consistency, Key, KeyspaceName};
+use tokio::time::sleep;
+
+use crate::broken::Broken;
+use crate::recording::{name_of, policy_of};
+use crate::workload::Arena;
+
+/// Rounds of reads until all must be the same.
+const ROUNDS: usize = 10;
+
+/// Drives the copies together; leaves what they hold in the recording.
+pub(crate) async fn drive(arena: &Arc<Arena>) -> Result<(), Broken> {
+    for round in 0..ROUNDS {
+        let mut refusals = Vec::new();
+        for (at, (space, key)) in arena.all_keys().iter().enumerate() {
+            let nodes = arena.cluster.nodes();
+            let node = &nodes[(at + round) % nodes.len()];
+            let terms = Terms {
+                read: Some(Consistency::All),
+                timeout: Duration::from_secs(2),
+                ..Terms::default()
+            };
+            if let Err(error) = node.get(space, key, &terms).await {
+                refusals.push(format!("{space}/{key} at {}: {error:?}", node.name()));
+            }
+        }
+        sleep(Duration::from_secs(3)).await;
+        let different = difference(arena).await;
+        match different {
+            None if refusals.is_empty() => return record(arena).await,
+            different if round + 1 == ROUNDS => {
+                let what = format!("reads that fail: {refusals:?}; copies: {different:?}");
+                return Err(Broken::new("L1 the cluster heals", what));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn copies(
+    arena: &Arena,
+    space: &KeyspaceName,
+    key: &Key,
+) -> Vec<(annulus_ring::NodeId, Result<Option<KeyState>, String>)> {
+    let (owners, _) = arena.cluster.locate(space, key);
+    let mut copies = Vec::new();
+    for owner in owners {
+        let copy = owner.copy(space, key).await;
+        copies.push((owner.id(), copy.map_err(|error| error.to_string())));
+    }
+    copies
+}
+
+/// What differs, if anything does.
+async fn difference(arena: &Arena) -> Option<String> {
+    for (space, key) in arena.all_keys() {
+        let copies = copies(arena, &space, &key).await;
+        let same = copies
+            .windows(2)
+            .all(|pair| match (&pair[0].1, &pair[1].1) {
+                (Ok(Some(one)), Ok(Some(other))) => one.same_as(other),
+                (Ok(None), Ok(None)) => true,
+                _ => false,
+            });
+        if !same {
+            return Some(format!("{space}/{key}: {copies:?}"));
+        }
+    }
+    None
+}
+
+async fn record(arena: &Arena) -> Result<(), Broken> {
+    for (space, key) in arena.all_keys() {
+        for (node, state) in copies(arena, &space, &key).await {
+            let state = state.map_err(|error| Broken::new("L1 the cluster heals", error))?;
+            let state = FinalState {
+                node,
+                key: name_of(&space, &key),
+                policy: policy_of(&space),
+                at_us: arena.now_us(),
+                state: state.as_ref().map(HeldState::from),
+            };
+            let mut recording = arena.recording.lock();
+            recording.records.push(Record::FinalState(state));
+        }
+    }
+    Ok(())
+}

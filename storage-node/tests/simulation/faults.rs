@@ -1,0 +1,330 @@
+//! The timetable of faults: what goes wrong next, and who comes back when.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annulus_node::simulation::{Chance, SimNode, SyncTakes, Way};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::plan::{Fault, Plan};
+use crate::workload::Arena;
+
+/// How far a wall clock may jump, in milliseconds.
+pub(crate) const JUMP_MS: i64 = 5_000;
+
+/// No request lives longer.
+const LONGEST_REQUEST: Duration = Duration::from_secs(3);
+
+/// Makes the faults of one run.
+pub(crate) struct Faults {
+    arena: Arc<Arena>,
+    chance: Chance,
+    plan: Plan,
+    back_at: BTreeMap<usize, Instant>,
+    stalled_until: BTreeMap<usize, Instant>,
+    /// The one node whose data is damaged: no other may lose its disk meanwhile.
+    damaged: Option<usize>,
+    epoch: u64,
+}
+
+impl Faults {
+    pub(crate) fn new(plan: &Plan, arena: Arc<Arena>) -> Self {
+        Self {
+            arena,
+            chance: Chance::new(plan.seed, "faults"),
+            plan: plan.clone(),
+            back_at: BTreeMap::new(),
+            stalled_until: BTreeMap::new(),
+            damaged: None,
+            epoch: 1,
+        }
+    }
+
+    fn nodes(&self) -> &[Arc<SimNode>] {
+        self.arena.cluster.nodes()
+    }
+
+    fn note(&self, what: &str) {
+        self.arena.cluster.trace().note(format_args!("== {what}"));
+    }
+
+    /// Goes on until the clients stop.
+    pub(crate) async fn run(&mut self) {
+        while Instant::now() < self.arena.ends && self.arena.invariants.check().is_ok() {
+            let (shortest, longest) = self.plan.calm_ms;
+            let calm = self.chance.within(shortest..longest);
+            let until = Instant::now() + Duration::from_millis(calm);
+            while Instant::now() < until {
+                sleep(Duration::from_millis(50)).await;
+                self.bring_back().await;
+            }
+            let fault = self.plan.faults[self.chance.index(self.plan.faults.len())];
+            self.make(fault).await;
+        }
+    }
+
+    /// Who was down long enough starts; who stalled long enough goes on.
+    async fn bring_back(&mut self) {
+        let now = Instant::now();
+        for at in 0..self.nodes().len() {
+            let node = self.nodes()[at].clone();
+            if !node.is_up() {
+                let soon = now + Duration::from_millis(self.chance.within(50..3_000));
+                if *self.back_at.entry(at).or_insert(soon) <= now {
+                    self.back_at.remove(&at);
+                    self.start(at).await;
+                }
+            }
+            if self
+                .stalled_until
+                .get(&at)
+                .is_some_and(|until| *until <= now)
+            {
+                self.stalled_until.remove(&at);
+                self.note(&format!("{} goes on", node.name()));
+                self.arena.cluster.set_stalled(&node, false);
+            }
+        }
+    }
+
+    async fn start(&mut self, at: usize) {
+        self.stalled_until.remove(&at);
+        let node = self.nodes()[at].clone();
+        self.arena.cluster.set_stalled(&node, false);
+        node.start()
+            .await
+            .expect("only clients' records are damaged");
+        learn_vnodes(&self.arena, &node);
+    }
+
+    async fn make(&mut self, fault: Fault) {
+        let at = self.chance.index(self.nodes().len());
+        let node = self.nodes()[at].clone();
+        match fault {
+            Fault::Stall | Fault::FailSyncs if !node.is_up() => {}
+            Fault::Crash => node.crash(),
+            Fault::CrashAll => self.crash_all(),
+            Fault::Stop => {
+                // A process that does not end in time is killed.
+                let _ = timeout(LONGEST_REQUEST * 2, node.stop()).await;
+                node.crash();
+            }
+            Fault::Split | Fault::OneWay | Fault::SlowWay | Fault::LossyWay => {
+                self.spoil_ways(fault);
+            }
+            Fault::OpenWays => {
+                self.note("all ways open");
+                self.arena.cluster.network().open_all();
+            }
+            Fault::Stall => {
+                let milliseconds = self.chance.within(50..3_000);
+                self.note(&format!("{} stalls for {milliseconds} ms", node.name()));
+                self.arena.cluster.set_stalled(&node, true);
+                let until = Instant::now() + Duration::from_millis(milliseconds);
+                self.stalled_until.insert(at, until);
+            }
+            Fault::Skew | Fault::Jump => {
+                let most = if fault == Fault::Skew { 240 } else { JUMP_MS };
+                let span = u64::try_from(2 * most).expect("positive");
+                let wrong = i64::try_from(self.chance.within(0..span)).expect("small") - most;
+                self.note(&format!(
+                    "{}'s wall clock is off by {wrong} ms",
+                    node.name()
+                ));
+                node.clock().set_wrong_by_ms(wrong);
+            }
+            Fault::SlowSyncs => {
+                let most = [1, 30, 300, 1500][self.chance.index(4)];
+                self.note(&format!("{} syncs in up to {most} ms", node.name()));
+                node.disk().set_sync_takes(if most == 1 {
+                    SyncTakes::Usual
+                } else {
+                    SyncTakes::UpTo(most)
+                });
+            }
+            Fault::FailSyncs => {
+                self.note(&format!("{}'s syncs fail", node.name()));
+                node.disk().set_syncs_fail(true);
+            }
+            Fault::FullDisk => {
+                let full = self.chance.hits(500);
+                self.note(&format!("{}'s disk is full: {full}", node.name()));
+                node.disk().set_full(full);
+            }
+            Fault::Damage => self.damage(at),
+            Fault::Wipe => self.replace_disk(self.damaged.unwrap_or(at)).await,
+            Fault::NewEpoch => self.begin_epoch(&node).await,
+        }
+    }
+
+    fn crash_all(&self) {
+        self.note("all crash");
+        self.nodes().iter().for_each(|node| node.crash());
+        let acknowledged = self.arena.acknowledged.lock();
+        let checked = acknowledged.check(&self.arena.cluster);
+        self.arena.invariants.report(checked);
+    }
+
+    fn spoil_ways(&self, fault: Fault) {
+        let network = self.arena.cluster.network();
+        let side = |_: &Arc<SimNode>| self.chance.hits(500);
+        let one_side: Vec<bool> = self.nodes().iter().map(side).collect();
+        let way = match fault {
+            Fault::SlowWay => Way::Slow([20, 200, 1000][self.chance.index(3)]),
+            Fault::LossyWay => Way::Lossy([20, 100, 400][self.chance.index(3)]),
+            _ => Way::Cut,
+        };
+        let both = fault == Fault::Split;
+        let mut spoiled = String::new();
+        for (from, here) in self.nodes().iter().zip(&one_side) {
+            for (to, there) in self.nodes().iter().zip(&one_side) {
+                let spoils = from.id() != to.id()
+                    && if both {
+                        here != there
+                    } else {
+                        *here && !*there
+                    };
+                // Not always all of them: partial partitions.
+                if spoils && (both || self.chance.hits(700)) {
+                    network.set_way(from.id(), to.id(), way);
+                    spoiled.extend([" ", from.name(), "->", to.name()]);
+                }
+            }
+        }
+        self.note(&format!("{way:?}:{spoiled}"));
+    }
+
+    fn damage(&mut self, at: usize) {
+        if self.damaged.is_none() && self.nodes()[at].disk().damage_a_record() {
+            self.note(&format!(
+                "a record of {} is damaged",
+                self.nodes()[at].name()
+            ));
+            self.damaged = Some(at);
+        }
+    }
+
+    /// A new epoch with the same owners reaches one node; the others hear of it from each other.
+    async fn begin_epoch(&mut self, node: &SimNode) {
+        self.epoch += 1;
+        self.note(&format!("epoch {} begins", self.epoch));
+        let placement = self.arena.cluster.placement(self.epoch);
+        // The operator does not wait for a node that stands still.
+        let _ = timeout(LONGEST_REQUEST, node.install(placement)).await;
+        for node in self.nodes() {
+            learn_vnodes(&self.arena, node);
+        }
+    }
+
+    /// A node loses its disk, all others well: it comes back empty, and its copies are rebuilt from
+    /// the others' before it serves. The rebuilding stands for a protocol that does not exist yet.
+    async fn replace_disk(&mut self, at: usize) {
+        if self.damaged.is_some_and(|damaged| damaged != at) {
+            return;
+        }
+        self.heal_all_but(at).await;
+        let node = self.nodes()[at].clone();
+        node.crash();
+        self.back_at.remove(&at);
+        // Whatever counted on the old disk has ended.
+        sleep(LONGEST_REQUEST).await;
+        for other in 0..self.nodes().len() {
+            if other != at && !self.nodes()[other].is_up() {
+                self.start(other).await;
+            }
+        }
+        self.note(&format!("{} comes back with an empty disk", node.name()));
+        node.disk().wipe();
+        for (_, ways) in self
+            .nodes()
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != at)
+        {
+            self.arena
+                .cluster
+                .network()
+                .set_way(ways.id(), node.id(), Way::Cut);
+            self.arena
+                .cluster
+                .network()
+                .set_way(node.id(), ways.id(), Way::Cut);
+        }
+        node.start_shut().await.expect("an empty disk opens");
+        learn_vnodes(&self.arena, &node);
+        self.rebuild(at).await;
+        self.arena.cluster.network().open_all();
+        node.open();
+        self.damaged = None;
+    }
+
+    async fn rebuild(&self, at: usize) {
+        let target = &self.nodes()[at];
+        for (space, key) in self.arena.all_keys() {
+            let (owners, _) = self.arena.cluster.locate(&space, &key);
+            if !owners.iter().any(|owner| owner.id() == target.id()) {
+                continue;
+            }
+            for source in owners.iter().filter(|owner| owner.id() != target.id()) {
+                loop {
+                    let copied = match source.copy(&space, &key).await {
+                        Ok(Some(state)) => target.rebuild(&space, &key, state).await,
+                        Ok(None) => Ok(()),
+                        Err(error) => Err(error),
+                    };
+                    if copied.is_ok() || !target.is_up() {
+                        break;
+                    }
+                    if !source.is_up() {
+                        let _ = source.start().await;
+                    }
+                    sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+
+    async fn heal_all_but(&mut self, spared: usize) {
+        self.arena.cluster.network().open_all();
+        for at in 0..self.nodes().len() {
+            let node = self.nodes()[at].clone();
+            node.disk().set_sync_takes(SyncTakes::Usual);
+            node.disk().set_full(false);
+            node.disk().set_syncs_fail(false);
+            node.clock().set_wrong_by_ms(0);
+            self.arena.cluster.set_stalled(&node, false);
+            if at != spared && !node.is_up() {
+                self.start(at).await;
+            }
+        }
+        self.stalled_until.clear();
+        self.back_at.clear();
+    }
+
+    /// Ends all faults, for good.
+    pub(crate) async fn heal(&mut self) {
+        self.note("all faults end");
+        let failing = self.nodes().len();
+        self.heal_all_but(failing).await;
+        sleep(LONGEST_REQUEST).await;
+        if let Some(damaged) = self.damaged {
+            self.replace_disk(damaged).await;
+        }
+        let longest_jump = u64::try_from(JUMP_MS).expect("positive");
+        sleep(Duration::from_millis(longest_jump) + LONGEST_REQUEST).await;
+        self.heal_all_but(failing).await;
+    }
+}
+
+/// Tells the invariants whose vnodes those are.
+pub(crate) fn learn_vnodes(arena: &Arena, node: &SimNode) {
+    let placement = arena.cluster.placement(1);
+    let own = placement.index_of(node.id());
+    for vnode in node.vnodes() {
+        let owns = own.is_some_and(|own| placement.is_owner(vnode.partition, own));
+        arena
+            .invariants
+            .learn_vnode(vnode.vnode_id, node.id(), vnode.partition.0, owns);
+    }
+}

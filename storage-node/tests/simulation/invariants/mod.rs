@@ -1,0 +1,93 @@
+//! What holds at every moment of a simulation, one file each.
+//!
+//! | file | invariant |
+//! |---|---|
+//! | [`dots_are_unique`] | I1: a dot names at most one value, for ever |
+//! | [`clocks_never_shrink`] | I3: a key's clock on a node never shrinks |
+//! | [`only_owners_mint`] | I4: only owners of a key mint for it |
+//! | [`acknowledged_is_on_disk`] | I8, I21: an acknowledged write is on the disks of W owners, and a crash leaves it there |
+//! | [`rejected_is_invisible`] | I9: a rejected write is on no disk, at no time |
+//! | [`epochs_are_fenced`] | I12: no answer is given under another epoch than was asked under |
+
+pub(crate) mod acknowledged_is_on_disk;
+mod clocks_never_shrink;
+mod dots_are_unique;
+mod epochs_are_fenced;
+mod only_owners_mint;
+mod rejected_is_invisible;
+
+use annulus_node::simulation::{Observer, Served, Wrote};
+
+use crate::broken::Broken;
+use clocks_never_shrink::ClocksNeverShrink;
+use dots_are_unique::DotsAreUnique;
+use only_owners_mint::OnlyOwnersMint;
+use parking_lot::Mutex;
+use rejected_is_invisible::RejectedIsInvisible;
+
+/// Those that watch the nodes' inside. The first that breaks is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Invariants(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    dots: DotsAreUnique,
+    minters: OnlyOwnersMint,
+    rejected: RejectedIsInvisible,
+    broken: Option<Broken>,
+}
+
+impl Inner {
+    fn look(&mut self, found: Result<(), Broken>) {
+        if let Err(broken) = found {
+            self.broken.get_or_insert(broken);
+        }
+    }
+}
+
+impl Invariants {
+    /// What broke first.
+    pub(crate) fn check(&self) -> Result<(), Broken> {
+        self.0.lock().broken.clone().map_or(Ok(()), Err)
+    }
+
+    /// Something else than these broke.
+    pub(crate) fn report(&self, found: Result<(), Broken>) {
+        self.0.lock().look(found);
+    }
+
+    /// All attempts to write this value were rejected.
+    pub(crate) fn rejected(&self, value: &str) {
+        let mut inner = self.0.lock();
+        let found = inner.rejected.reject(value);
+        inner.look(found);
+    }
+
+    /// A vnode and the node that has it, which owns it or not.
+    pub(crate) fn learn_vnode(
+        &self,
+        vnode: annulus_causality::VnodeId,
+        node: annulus_ring::NodeId,
+        partition: u16,
+        owns: bool,
+    ) {
+        self.0.lock().minters.learn(vnode, node, partition, owns);
+    }
+}
+
+impl Observer for Invariants {
+    fn wrote(&self, wrote: &Wrote<'_>) {
+        let mut inner = self.0.lock();
+        let found = inner.dots.wrote(wrote);
+        inner.look(found);
+        let found = inner.minters.wrote(wrote);
+        inner.look(found);
+        let found = inner.rejected.wrote(wrote);
+        inner.look(found);
+        inner.look(ClocksNeverShrink::wrote(wrote));
+    }
+
+    fn served(&self, served: &Served) {
+        self.report(epochs_are_fenced::served(served));
+    }
+}

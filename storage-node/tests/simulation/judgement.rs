@@ -1,0 +1,39 @@
+//! Hands the recording to the checker.
+
+use annulus_checker::{History, Tolerance};
+
+use crate::broken::Broken;
+use crate::faults::JUMP_MS;
+use crate::workload::Arena;
+
+/// The first rule that the history breaks.
+pub(crate) fn judge(arena: &Arena) -> Result<(), Broken> {
+    let records = std::mem::take(&mut arena.recording.lock().records);
+    let tolerance = Tolerance {
+        clock_skew_us: u64::try_from(2 * JUMP_MS).expect("positive") * 1000,
+        deadline_us: 10_000_000,
+        lost_answers: true,
+    };
+    let history = History::new(records, tolerance).expect("the recording is sound");
+    let found = annulus_checker::check_all(&history);
+    match found.into_iter().next() {
+        None => Ok(()),
+        Some(violation) => Err(Broken {
+            rule: violation.rule.to_string(),
+            key: violation.key.as_ref().map(ToString::to_string),
+            what: describe(&history, &violation),
+        }),
+    }
+}
+
+fn describe(history: &History, violation: &annulus_checker::Violation) -> String {
+    let mut text = violation.to_string();
+    for operation in violation
+        .operations
+        .iter()
+        .filter_map(|id| history.operation(*id))
+    {
+        text.extend(["\n  ".to_owned(), operation.to_string()]);
+    }
+    text
+}

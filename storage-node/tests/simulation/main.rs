@@ -1,0 +1,25 @@
+//! Whole clusters in one thread from one seed: real node code under faults, judged while it runs and
+//! at its end. How to write a scenario and read a failure: `docs/simulation.md`.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`plan`] | what a seed is about |
+//! | [`workload`] | the clients |
+//! | [`faults`] | the timetable of faults |
+//! | [`convergence`] | what has to come back after them |
+//! | [`recording`], [`judgement`] | the history in the checker's words, and its verdict |
+//! | [`invariants`] | what holds at every moment |
+//! | [`seeds`] | many seeds; one seed; one seed twice |
+//! | [`mistakes`] | that mistakes made on purpose are found |
+
+mod broken;
+mod convergence;
+mod faults;
+mod invariants;
+mod judgement;
+mod mistakes;
+mod plan;
+mod recording;
+mod run;
+mod seeds;
+mod workload;

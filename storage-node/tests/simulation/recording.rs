@@ -1,0 +1,180 @@
+//! What clients asked for and were told, in the checker's form.
+
+use std::fmt;
+
+use annulus_checker::{
+    Attempt, Consistency, Deleted, Found, KeyName, Kind, Operation, OperationId, Outcome, Policy,
+    Record, RequestName, Shown, ValueId, Written, minted_dot,
+};
+use annulus_node::simulation::{Done, Seen, Terms};
+use annulus_proto::model::{Key, KeyspaceName};
+
+use crate::workload::What;
+
+/// An answer, as the client took it.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    Found(Seen),
+    Done(Done),
+    Rejected,
+    Unknown,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Found(seen) => {
+                f.write_str("found")?;
+                for sibling in seen.state.live(seen.now_ms) {
+                    let value = sibling.value(seen.now_ms).map_or(&b""[..], |value| value);
+                    write!(f, " {} ({})", String::from_utf8_lossy(value), sibling.dot)?;
+                }
+                Ok(())
+            }
+            Self::Done(done) => {
+                f.write_str("ok")?;
+                for (actor, counter) in done.clock.iter() {
+                    write!(f, " {actor}:{counter}")?;
+                }
+                Ok(())
+            }
+            Self::Rejected => f.write_str("rejected"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+/// One try of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Tried {
+    pub(crate) invoked_at_us: u64,
+    pub(crate) completed_at_us: u64,
+    pub(crate) answer: Answer,
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) client: u64,
+    pub(crate) keyspace: KeyspaceName,
+    pub(crate) key: Key,
+    pub(crate) what: What,
+    pub(crate) terms: Terms,
+    pub(crate) replicas: usize,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(crate) struct Recording {
+    pub(crate) records: Vec<Record>,
+    operations: u64,
+}
+
+impl Recording {
+    /// So many operations.
+    pub(crate) fn operations(&self) -> u64 {
+        self.operations
+    }
+
+    pub(crate) fn add(&mut self, asked: &Asked, tried: Vec<Tried>) {
+        self.operations += 1;
+        let context = Some(asked.terms.context.clone()).filter(|context| !context.is_empty());
+        let attempts = tried.into_iter().map(|tried| Attempt {
+            invoked_at_us: tried.invoked_at_us,
+            completed_at_us: Some(tried.completed_at_us),
+            outcome: outcome(asked, tried.answer),
+        });
+        let operation = Operation {
+            id: OperationId(self.operations),
+            client: asked.client,
+            session: asked.client,
+            key: name_of(&asked.keyspace, &asked.key),
+            policy: policy_of(&asked.keyspace),
+            consistency: consistency(asked),
+            request: asked.terms.request_id.map(RequestName::from),
+            attempts: attempts.collect(),
+            kind: match &asked.what {
+                What::Get => Kind::Get {
+                    min_context: context,
+                },
+                What::Put(value, ttl) => Kind::Put {
+                    value: ValueId(value.clone()),
+                    context,
+                    ttl_us: ttl.map(|ttl| ttl.milliseconds() * 1000),
+                },
+                What::Delete => Kind::Delete { context },
+            },
+        };
+        self.records.push(Record::Operation(operation));
+    }
+}
+
+/// A key's name in the checker's words.
+pub(crate) fn name_of(keyspace: &KeyspaceName, key: &Key) -> KeyName {
+    KeyName::new(keyspace.as_str(), key.to_string())
+}
+
+/// A keyspace's policy in the checker's words.
+pub(crate) fn policy_of(keyspace: &KeyspaceName) -> Policy {
+    if *keyspace == KeyspaceName::data() {
+        Policy::Lww
+    } else {
+        Policy::Siblings
+    }
+}
+
+fn consistency(asked: &Asked) -> Consistency {
+    let number = |level: Option<annulus_proto::model::Consistency>| {
+        let level = level.unwrap_or(annulus_proto::model::Consistency::Quorum);
+        let resolved = level.resolve(asked.replicas).expect("levels that exist");
+        u8::try_from(resolved).expect("a few owners")
+    };
+    Consistency {
+        n: u8::try_from(asked.replicas).expect("a few owners"),
+        r: number(asked.terms.read),
+        w: number(asked.terms.write.filter(|_| asked.what != What::Get)),
+    }
+}
+
+fn outcome(asked: &Asked, answer: Answer) -> Outcome {
+    let is_lww = policy_of(&asked.keyspace) == Policy::Lww;
+    match answer {
+        Answer::Rejected => Outcome::Rejected,
+        Answer::Unknown => Outcome::Unknown,
+        Answer::Found(seen) => Outcome::Found(Found {
+            values: seen.state.live(seen.now_ms).map(shown).collect(),
+            context: Some(seen.state.context()),
+            version: None,
+        }),
+        Answer::Done(done) => {
+            let dot = minted_dot(Some(&asked.terms.context), &done.clock);
+            let context = Some(done.clock);
+            if asked.what == What::Delete {
+                let is_blind = asked.terms.context.is_empty();
+                Outcome::Deleted(Deleted {
+                    existed: Some(done.existed),
+                    context,
+                    // Of a delete without context the answer also covers what its read saw.
+                    dot: dot.filter(|_| !is_blind),
+                })
+            } else {
+                Outcome::Written(Written {
+                    context,
+                    dot,
+                    version: is_lww.then_some(done.version),
+                })
+            }
+        }
+    }
+}
+
+fn shown(sibling: &annulus_causality::Sibling) -> Shown {
+    let value = match &sibling.content {
+        annulus_causality::Content::Value(value) => ValueId::of(value),
+        annulus_causality::Content::Tombstone => ValueId::of(b""),
+    };
+    Shown {
+        value,
+        dot: Some(sibling.dot),
+    }
+}
