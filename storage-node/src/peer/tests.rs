@@ -292,7 +292,7 @@ async fn a_write_that_lay_around_past_its_deadline_is_not_carried_out() {
     }
     let [reply::Body::Error(error)] = &answers
         .iter()
-        .flat_map(|a| a.body.clone())
+        .filter_map(|a| a.body.clone())
         .collect::<Vec<_>>()[..]
     else {
         panic!("{answers:?}");
