@@ -4,7 +4,7 @@ use std::fmt;
 
 use annulus_checker::{
     Attempt, Consistency, Deleted, Found, KeyName, Kind, Operation, OperationId, Outcome, Policy,
-    Record, RequestName, Shown, ValueId, Written, minted_dot,
+    Record, RequestName, Shown, ValueId, Verdict, Written, minted_dot,
 };
 use annulus_node::simulation::{Done, Seen, Terms};
 use annulus_proto::model::{Key, KeyspaceName};
@@ -68,12 +68,18 @@ pub(crate) struct Asked {
 pub(crate) struct Recording {
     pub(crate) records: Vec<Record>,
     operations: u64,
+    acknowledged: u64,
 }
 
 impl Recording {
     /// So many operations.
     pub(crate) fn operations(&self) -> u64 {
         self.operations
+    }
+
+    /// So many of them were answered with success.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     pub(crate) fn add(&mut self, asked: &Asked, tried: Vec<Tried>) {
@@ -105,6 +111,7 @@ impl Recording {
                 What::Delete => Kind::Delete { context },
             },
         };
+        self.acknowledged += u64::from(operation.verdict() == Verdict::Ok);
         self.records.push(Record::Operation(operation));
     }
 }

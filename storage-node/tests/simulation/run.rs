@@ -23,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) hash: u64,
     pub(crate) events: u64,
     pub(crate) operations: u64,
+    /// Of which so many were answered with success.
+    pub(crate) acknowledged: u64,
     pub(crate) simulated: Duration,
     /// The last of what happened, for people.
     pub(crate) trace: Vec<String>,
@@ -65,11 +67,15 @@ async fn simulate(plan: &Plan) -> Report {
         Some(key) => line.contains(key.as_str()) || !line.contains('/'),
         None => true,
     };
-    let operations = arena.recording.lock().operations();
+    let (operations, acknowledged) = {
+        let recording = arena.recording.lock();
+        (recording.operations(), recording.acknowledged())
+    };
     Report {
         hash: trace.hash(),
         events: trace.events(),
         operations,
+        acknowledged,
         simulated: began.elapsed(),
         trace: if broken.is_some() {
             trace.last(TRACE_LINES, wanted)

@@ -6,7 +6,7 @@ use crate::plan::Plan;
 use crate::run::{Report, run};
 
 /// Seeds that a run of all tests tries at most; more with `ANNULUS_SEEDS`.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 80;
 
 /// A run of all tests takes this long for seeds at most. Does not hold with `ANNULUS_SEEDS`.
 const AT_MOST: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ fn every_seed_keeps_the_promises() {
     let first = number("ANNULUS_FIRST_SEED").unwrap_or(1);
     let asked = number("ANNULUS_SEEDS");
     let (started, mut simulated) = (stopwatch(), Duration::ZERO);
-    let (mut seeds, mut events, mut operations) = (0, 0, 0);
+    let (mut seeds, mut events, mut operations, mut acknowledged) = (0, 0, 0, 0);
     for seed in first..first + asked.unwrap_or(SEEDS) {
         if asked.is_none() && started.elapsed() > AT_MOST {
             break;
@@ -56,11 +56,16 @@ fn every_seed_keeps_the_promises() {
         seeds += 1;
         events += report.events;
         operations += report.operations;
+        acknowledged += report.acknowledged;
         simulated += report.simulated;
     }
     let took = started.elapsed();
+    assert!(
+        acknowledged * 3 > operations,
+        "faults leave nothing to judge"
+    );
     println!(
-        "{seeds} seeds, {:.0} simulated s in {:.1} s = {:.0} a second; {events} events, {operations} operations",
+        "{seeds} seeds, {:.0} simulated s in {:.1} s = {:.0} a second; {events} events, {operations} operations of which {acknowledged} succeeded",
         simulated.as_secs_f64(),
         took.as_secs_f64(),
         simulated.as_secs_f64() / took.as_secs_f64(),
@@ -77,7 +82,7 @@ fn one_seed() {
     let report = run(&plan);
     judge(&plan, &report);
     println!(
-        "seed {}: {} nodes, {} clients, {} keys, {:.0} simulated s, {} events, {} operations, nothing broken",
+        "seed {}: {} nodes, {} clients, {} keys, {:.0} simulated s, {} events, {} operations of which {} succeeded, nothing broken",
         plan.seed,
         plan.nodes,
         plan.clients,
@@ -85,6 +90,7 @@ fn one_seed() {
         report.simulated.as_secs_f64(),
         report.events,
         report.operations,
+        report.acknowledged,
     );
     println!("hash {:016x}", report.hash);
 }
