@@ -10,6 +10,7 @@
 //! | [`recording`], [`judgement`] | the history in the checker's words, and its verdict |
 //! | [`invariants`] | what holds at every moment |
 //! | [`seeds`] | many seeds; one seed; one seed twice |
+//! | [`scenarios`] | faults that a seed may not combine |
 //! | [`mistakes`] | that mistakes made on purpose are found |
 
 mod broken;
@@ -21,5 +22,6 @@ mod mistakes;
 mod plan;
 mod recording;
 mod run;
+mod scenarios;
 mod seeds;
 mod workload;

@@ -10,7 +10,7 @@ use crate::run::run;
 /// [`Mistake::NoFreshEpochWhenAbsent`] and [`Mistake::NoEventAfterAmnesia`] stay without effect: they need a
 /// vnode that loses single keys and stays the same vnode, which a node does not do any more (damage
 /// makes a key unavailable, a lost disk makes new vnodes). `causality`'s model tests show what they
-/// are for. [`Mistake::DamageReadsAsAbsent`] shows only when the two other copies differ.
+/// are for. [`Mistake::DamageReadsAsAbsent`] has a scenario of its own.
 const MISTAKES: [(Mistake, u64); 11] = [
     (Mistake::AcknowledgeBeforeSync, 10),
     (Mistake::OneAckTooFew, 10),

@@ -1,0 +1,86 @@
+//! Faults that a seed may not combine: each scenario under a few seeds.
+
+use std::time::Duration;
+
+use annulus_node::simulation::Mistake;
+
+use crate::plan::{Fault, Plan};
+use crate::run::run;
+
+/// A plan with these faults, one upon the other.
+fn plan(seed: u64, faults: &[Fault]) -> Plan {
+    Plan {
+        nodes: 3,
+        keys: 2,
+        lasts: Duration::from_secs(30),
+        calm_ms: (100, 800),
+        faults: faults.to_vec(),
+        ..Plan::of(seed)
+    }
+}
+
+fn holds(faults: &[Fault]) {
+    for seed in 1..=3 {
+        let report = run(&plan(seed, faults));
+        assert!(report.operations > 100, "{} operations", report.operations);
+        if let Some(broken) = report.broken {
+            report.trace.iter().for_each(|line| println!("{line}"));
+            panic!("{faults:?}, seed {seed}: {broken}");
+        }
+    }
+}
+
+#[test]
+fn killing_every_node_at_once_loses_no_acknowledged_write() {
+    holds(&[Fault::CrashAll, Fault::SlowSyncs]);
+}
+
+#[test]
+fn a_failed_sync_ends_the_process_and_not_the_data() {
+    holds(&[Fault::FailSyncs, Fault::SlowSyncs]);
+}
+
+#[test]
+fn epochs_that_follow_each_other_quickly_are_harmless() {
+    holds(&[Fault::NewEpoch, Fault::SlowWay, Fault::Crash]);
+}
+
+#[test]
+fn wrong_wall_clocks_break_no_promise() {
+    holds(&[Fault::Skew, Fault::Jump, Fault::Crash, Fault::Stop]);
+}
+
+#[test]
+fn a_lost_disk_loses_no_acknowledged_write() {
+    holds(&[Fault::Damage, Fault::Wipe, Fault::Crash, Fault::OneWay]);
+}
+
+#[test]
+fn requests_that_come_late_or_twice_happen_once() {
+    holds(&[
+        Fault::LossyWay,
+        Fault::LossyWay,
+        Fault::SlowWay,
+        Fault::Stall,
+    ]);
+}
+
+#[test]
+fn damage_that_passes_for_absence_is_found() {
+    let faults = [
+        Fault::Damage,
+        Fault::Wipe,
+        Fault::OneWay,
+        Fault::Split,
+        Fault::LossyWay,
+    ];
+    let found = (1..=40).find_map(|seed| {
+        let plan = Plan {
+            calm_ms: (50, 300),
+            keys: 1,
+            ..plan(seed, &faults)
+        };
+        run(&plan.with(Mistake::DamageReadsAsAbsent)).broken
+    });
+    println!("{}", found.expect("40 seeds find it").rule);
+}
