@@ -43,7 +43,7 @@ pub(crate) fn run() -> Result<()> {
     steps.run("licences and imports", || {
         let deny = tools::cargo_deny()?;
         crate::steps::execute(Command::new(deny).args([
-            "--offline",
+            "--locked",
             "--all-features",
             "check",
             "bans",
