@@ -6,6 +6,7 @@
 //! | `node`, [`shutdown`] | the composition root: start, drain; signals |
 //! | `server` | the edges: gRPC, HTTP, admin |
 //! | `coordinator` | carrying out a request with a quorum of owners |
+//! | `membership` | which other nodes are alive, as far as this one knows |
 //! | `peer` | asking other nodes, and answering them |
 //! | `placement` | which node owns what, epoch by epoch, on this node's disk |
 //! | [`replica`] | applying versions to local storage |
@@ -25,6 +26,7 @@ pub mod config;
 mod coordinator;
 pub mod entropy;
 pub mod keyspace;
+mod membership;
 mod mistake;
 mod node;
 mod peer;

@@ -25,6 +25,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts};
 use crate::entropy::{Randomness, SystemRandomness};
+use crate::membership::MembershipView;
 use crate::peer::{Peers, TonicTransport};
 use crate::replica::Replica;
 use crate::server::contexts::Contexts;
@@ -115,6 +116,7 @@ impl Node {
             background.links.clone(),
             background.stop.clone(),
         );
+        let membership = MembershipView::default();
         let metrics = CoordinatorMetrics::default();
         metrics.register(&mut registry);
         let coordinator = Coordinator::new(CoordinatorParts {
@@ -126,6 +128,7 @@ impl Node {
                 data.placement.clone(),
                 clock.clone(),
             ),
+            membership: membership.clone(),
             clock: clock.clone(),
             randomness,
             tasks: background.coordinator.clone(),

@@ -55,6 +55,7 @@ use self::speculation::SpeculationBudget;
 use crate::clock::Clock;
 use crate::entropy::Randomness;
 use crate::keyspace::Keyspaces;
+use crate::membership::MembershipView;
 use crate::peer::Peers;
 use crate::placement::PlacementStore;
 use crate::replica::Replica;
@@ -79,6 +80,8 @@ pub(crate) struct CoordinatorParts {
     pub(crate) replica: Replica,
     /// The other nodes.
     pub(crate) peers: Peers,
+    /// Which of them are alive.
+    pub(crate) membership: MembershipView,
     /// Time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Randomness, for request ids.
@@ -99,6 +102,7 @@ struct Inner {
     keyspaces: Arc<Keyspaces>,
     replica: Replica,
     peers: Peers,
+    membership: MembershipView,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
     tasks: TaskTracker,
@@ -114,6 +118,7 @@ impl Coordinator {
             keyspaces,
             replica,
             peers,
+            membership,
             clock,
             randomness,
             tasks,
@@ -124,6 +129,7 @@ impl Coordinator {
             keyspaces,
             replica,
             peers,
+            membership,
             clock,
             randomness,
             tasks,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::Coordinator;
+use crate::membership::Liveness;
 use crate::mistake::{self, Mistake};
 use crate::peer::{PeerFailure, Reachability};
 use crate::replica::{KeyAddress, Merge, ReplicaError};
@@ -48,8 +49,8 @@ impl From<PeerFailure> for OwnerFailure {
 }
 
 impl Coordinator {
-    /// The owners of a partition, best first: this node, then those that are connected, the quickest
-    /// first, then the others.
+    /// The owners of a partition, best first: this node, then those that are connected and not suspected,
+    /// the quickest first, then the others; those that are down come last.
     pub(super) fn by_preference(
         &self,
         placement: &Placement,
@@ -59,14 +60,15 @@ impl Coordinator {
         owners.sort_by_cached_key(|owner| {
             let node = placement.node(*owner).id;
             if node == self.0.placement.node() {
-                return (0, std::time::Duration::ZERO);
+                return (Liveness::Alive, 0, std::time::Duration::ZERO);
             }
+            let liveness = self.0.membership.liveness(node);
             let distance = match self.0.peers.reachability(node) {
                 Reachability::Connected => 1,
                 Reachability::Connecting => 2,
                 Reachability::Unreachable => 3,
             };
-            (distance, self.0.peers.usual_latency(node))
+            (liveness, distance, self.0.peers.usual_latency(node))
         });
         if mistake::is_made(Mistake::MintOnNonOwner) {
             let own = self.0.placement.own_index(placement);

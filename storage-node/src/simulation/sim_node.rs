@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts, Delete, Get, Put};
 use crate::entropy::Randomness;
 use crate::keyspace::Keyspaces;
+use crate::membership::MembershipView;
 use crate::peer::{Peers, Responder};
 use crate::placement::PlacementStore;
 use crate::replica::{KeyAddress, Merge, Replica, ReplicaError, ReplicaOptions, VnodeStatus};
@@ -197,11 +198,13 @@ impl SimNode {
             run: network_run,
         });
         let background = TaskTracker::new();
+        let membership = MembershipView::default();
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: placement.clone(),
             keyspaces: self.keyspaces.clone(),
             replica: replica.clone(),
             peers: Peers::new(transport, placement.clone(), clock.clone()),
+            membership: membership.clone(),
             clock: clock.clone(),
             randomness,
             tasks: background.clone(),

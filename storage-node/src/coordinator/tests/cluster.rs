@@ -22,6 +22,7 @@ use crate::coordinator::{
 };
 use crate::entropy::SeededRandomness;
 use crate::keyspace::Keyspaces;
+use crate::membership::MembershipView;
 use crate::peer::{Call, PeerCallError, Peers, Reachability, Responder, Transport};
 use crate::placement::PlacementStore;
 use crate::placement::tests::{document_of, memory_replica};
@@ -143,6 +144,9 @@ pub(crate) struct TestNode {
     replica: Replica,
     keyspaces: Arc<Keyspaces>,
     metrics: CoordinatorMetrics,
+    /// What it believes of the others.
+    #[allow(dead_code, reason = "tests of coordination under gossip come with it")]
+    pub(crate) membership: MembershipView,
 }
 
 impl TestNode {
@@ -159,12 +163,14 @@ impl TestNode {
         let keyspaces = Arc::new(Keyspaces::default());
         let transport = transport(placement.clone());
         let metrics = CoordinatorMetrics::default();
+        let membership = MembershipView::default();
         let seed = u64::try_from(id.0.as_u128()).unwrap();
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: placement.clone(),
             keyspaces: keyspaces.clone(),
             replica: replica.clone(),
             peers: Peers::new(transport, placement.clone(), clock.clone()),
+            membership: membership.clone(),
             clock: clock.clone(),
             randomness: Arc::new(SeededRandomness::new(seed)),
             tasks: TaskTracker::new(),
@@ -185,6 +191,7 @@ impl TestNode {
             replica,
             keyspaces,
             metrics,
+            membership,
         }
     }
 
