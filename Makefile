@@ -11,7 +11,7 @@ export ROCKSDB_STATIC := 1
 # Leave out the tests that need a cluster: make test E2E=no
 E2E ?= yes
 
-.PHONY: help up down test verify fix bench deps env
+.PHONY: help up down test soak verify fix bench deps env
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
@@ -24,6 +24,9 @@ down: ## End what `make up` started
 
 test: deps ## Run everything: checks, unit, property and process tests, and those on a real Kubernetes
 	cargo xtask test $(if $(filter no,$(E2E)),--without-cluster)
+
+soak: deps ## Simulate clusters under faults, with ever new seeds, for half an hour: make soak MINUTES=5
+	cargo xtask soak $(if $(MINUTES),--minutes $(MINUTES))
 
 verify: deps ## Check without changing anything: format, lints, docs, generated files, licences, protobuf, charts
 	cargo xtask verify

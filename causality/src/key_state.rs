@@ -179,6 +179,16 @@ impl KeyState {
         hash.digest()
     }
 
+    /// The same, living for ever: a mistake to be found by simulations.
+    #[cfg(feature = "ablation")]
+    #[must_use]
+    pub fn without_expiry(mut self) -> Self {
+        for sibling in &mut self.siblings {
+            sibling.expires_at_ms = None;
+        }
+        self
+    }
+
     /// Adds the event of a new write.
     pub(crate) fn add(&mut self, sibling: Sibling) {
         if let Some(id) = sibling.request_id {

@@ -1,6 +1,6 @@
 //! A recording in the form that rules read: checked, indexed, with what may be tolerated.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use annulus_ring::{Placement, PlacementError};
 use thiserror::Error;
@@ -82,6 +82,8 @@ pub struct History {
     placements: Vec<Placement>,
     node_epochs: Vec<NodeEpoch>,
     replies: Vec<Reply>,
+    /// Keyspaces that may lose acknowledged writes.
+    lossy: BTreeSet<String>,
 }
 
 impl History {
@@ -103,6 +105,11 @@ impl History {
                 }
                 Record::NodeEpoch(epoch) => history.node_epochs.push(epoch),
                 Record::Reply(reply) => history.replies.push(reply),
+                Record::Keyspace(promise) => {
+                    if promise.may_lose_acknowledged {
+                        history.lossy.insert(promise.keyspace);
+                    }
+                }
             }
         }
         history
@@ -142,6 +149,11 @@ impl History {
     /// Epochs that nodes were seen at, as recorded.
     pub fn node_epochs(&self) -> &[NodeEpoch] {
         &self.node_epochs
+    }
+
+    /// Whether the keyspace may lose acknowledged writes.
+    pub fn may_lose(&self, keyspace: &str) -> bool {
+        self.lossy.contains(keyspace)
     }
 
     /// Answers that coordinators counted.

@@ -6,7 +6,8 @@ use annulus_causality::{Actor, Counter, Dot, VersionVector};
 
 use crate::history::{History, Tolerance};
 use crate::operation::{
-    Consistency, Deleted, Found, KeyName, Operation, Outcome, Policy, ValueId, Verdict, Written,
+    Consistency, Deleted, Found, KeyName, Operation, OperationId, Outcome, Policy, ValueId,
+    Verdict, Written,
 };
 use crate::record::FinalState;
 
@@ -49,6 +50,12 @@ pub(crate) struct KeyHistory<'h> {
     attributed: BTreeMap<Actor, Vec<Counter>>,
     /// By the time at which answers were taken: the join of all contexts returned until then.
     seen: Vec<(u64, VersionVector)>,
+    /// The readings by the time that they ended.
+    readings_by_end: Vec<Reading<'h>>,
+    /// From when on each put's value may have been replaced; absent: by nothing.
+    pub(crate) replaced_from: HashMap<OperationId, u64>,
+    /// Acknowledged writes may be lost: the keyspace does not wait for the disk.
+    pub(crate) may_lose: bool,
 }
 
 /// The keys of a history, by name.
@@ -75,7 +82,10 @@ pub(crate) fn keys(history: &History) -> Vec<KeyHistory<'_>> {
         }
     }
     let mut keys: Vec<_> = keys.into_values().collect();
-    keys.iter_mut().for_each(KeyHistory::index);
+    for key in &mut keys {
+        key.may_lose = history.may_lose(&key.name.keyspace);
+        key.index();
+    }
     keys
 }
 
@@ -92,6 +102,9 @@ impl<'h> KeyHistory<'h> {
             dots: HashMap::new(),
             attributed: BTreeMap::new(),
             seen: Vec::new(),
+            readings_by_end: Vec::new(),
+            replaced_from: HashMap::new(),
+            may_lose: false,
         }
     }
 
@@ -152,6 +165,10 @@ impl<'h> KeyHistory<'h> {
                 .push(dot.counter);
         }
         self.seen = self.index_seen();
+        self.readings_by_end = self.readings.clone();
+        self.readings_by_end
+            .sort_by_key(|reading| reading.completed_at_us);
+        self.replaced_from = self.index_replacements();
     }
 
     fn index_seen(&self) -> Vec<(u64, VersionVector)> {
@@ -176,6 +193,20 @@ impl<'h> KeyHistory<'h> {
             seen.push((at, joined.clone()));
         }
         seen
+    }
+
+    /// The readings that ended at or after that time, by the time that they ended.
+    pub(crate) fn readings_ended_from(&self, from_us: u64) -> &[Reading<'h>] {
+        let readings = &self.readings_by_end;
+        let first = readings.partition_point(|reading| reading.completed_at_us < from_us);
+        &readings[first..]
+    }
+
+    /// Whether a context that was returned before that time covers one of the dots.
+    pub(crate) fn had_seen(&self, dots: &[Dot], before_us: u64) -> bool {
+        let until = self.seen.partition_point(|&(at, _)| at < before_us);
+        let before = until.checked_sub(1).map(|last| &self.seen[last].1);
+        before.is_some_and(|seen| dots.iter().any(|dot| seen.covers(*dot)))
     }
 
     /// The known dots of a put.

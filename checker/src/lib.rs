@@ -18,11 +18,13 @@
 #![forbid(unsafe_code)]
 
 mod causality_text;
+mod due;
 mod history;
 pub mod json_lines;
 mod key_history;
 mod operation;
 mod record;
+mod removed;
 mod replacement;
 pub mod report;
 pub mod rules;
@@ -33,7 +35,7 @@ pub use operation::{
     Attempt, Consistency, Deleted, Found, KeyName, Kind, Operation, OperationId, Outcome, Policy,
     RequestName, Shown, ValueId, Verdict, Written, minted_dot,
 };
-pub use record::{FinalState, HeldSibling, HeldState, NodeEpoch, Record, Reply};
+pub use record::{FinalState, HeldSibling, HeldState, KeyspacePromise, NodeEpoch, Record, Reply};
 pub use report::Report;
 pub use rules::check_all;
 pub use violation::{Rule, Violation};

@@ -21,6 +21,19 @@ pub enum Record {
     NodeEpoch(NodeEpoch),
     /// A replica's answer that a coordinator counted.
     Reply(Reply),
+    /// What a keyspace promises, where that is less than usual.
+    Keyspace(KeyspacePromise),
+}
+
+/// What a keyspace promises.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyspacePromise {
+    /// The keyspace.
+    pub keyspace: String,
+    /// Acknowledged writes may be lost, because they don't wait for the disk (`durability: async`), and processes
+    /// crashed. Then no rule asks what became of an acknowledged write.
+    pub may_lose_acknowledged: bool,
 }
 
 /// What a node holds of a key. Record all owners, also those that have no record of the key (`state: None`): an

@@ -8,28 +8,49 @@
 //! them is enough to replace both, and it need not be among the dots that the recording names. So a context that
 //! covers an event of no known operation may cover any value that was written since nobody had seen that event.
 
+use std::collections::HashMap;
+
 use annulus_causality::Dot;
 
 use crate::key_history::KeyHistory;
-use crate::operation::{Deleted, Kind, Operation, Outcome, Verdict};
+use crate::operation::{Deleted, Kind, Operation, OperationId, Outcome, Verdict};
 
 /// The youngest tombstone that may be dropped, with its clock, in microseconds (24 h).
 pub(crate) const REAP_AGE_US: u64 = 24 * 3_600 * 1_000_000;
 
 impl KeyHistory<'_> {
-    /// From when on the put's value may have been replaced through a context; none if by nothing.
+    /// From when on the put's value may have been replaced; none if by nothing.
     pub(crate) fn may_be_replaced_from(&self, put: &Operation) -> Option<u64> {
-        let others = self.writes.iter().filter(|other| other.id != put.id);
-        let mut from = None;
-        for other in others {
-            // By the time that they began: later ones can't be earlier.
-            if from.is_some_and(|from| from <= other.invoked_at_us()) {
-                break;
-            }
-            let covers = self.may_cover(other, put);
-            from = from.into_iter().chain(covers).min();
+        self.replaced_from.get(&put.id).copied()
+    }
+
+    /// [`Self::may_be_replaced_from`] of all puts.
+    pub(crate) fn index_replacements(&self) -> HashMap<OperationId, u64> {
+        // By position in `writes`: the last moment at which an earlier delete without context can look.
+        let mut latest_looks = Vec::with_capacity(self.writes.len() + 1);
+        latest_looks.push(None);
+        for write in &self.writes {
+            let is_blind =
+                matches!(write.kind, Kind::Delete { .. }) && write.sent_context().is_none();
+            let look = is_blind.then(|| self.latest_effect_us(write));
+            latest_looks.push(look.max(latest_looks.last().copied().flatten()));
         }
-        from
+        let puts = self.puts().filter_map(|(put, _)| {
+            let began = put.invoked_at_us();
+            // By the time that they began. A context that is older than the value does not cover it.
+            let first = self
+                .writes
+                .partition_point(|other| other.invoked_at_us() < began);
+            if latest_looks[first].is_some_and(|look| look >= began) {
+                return Some((put.id, began));
+            }
+            let mut others = self.writes[first..]
+                .iter()
+                .filter(|other| other.id != put.id);
+            let from = others.find_map(|other| self.may_cover(other, put))?;
+            Some((put.id, from))
+        });
+        puts.collect()
     }
 
     /// Whether `at_us` is a time at which the put's value may have been replaced.
@@ -111,6 +132,11 @@ impl KeyHistory<'_> {
     }
 }
 
+/// Whether [`must_cover`] can hold of the write at all: it certainly wrote.
+pub(crate) fn certainly_wrote(write: &Operation) -> bool {
+    says_that_it_wrote(write) && !deleted_nothing(write)
+}
+
 /// Whether an acknowledged write certainly replaced the event.
 pub(crate) fn must_cover(write: &Operation, dot: Dot, put: Option<&Operation>) -> bool {
     if write.acknowledged_dots().any(|own| own == dot) || deleted_nothing(write) {
@@ -146,7 +172,8 @@ pub(crate) fn acknowledged_dots_before(
     in_time.filter_map(|attempt| attempt.outcome.dot())
 }
 
-fn ttl_us(write: &Operation) -> Option<u64> {
+/// The time to live of a put.
+pub(crate) fn ttl_us(write: &Operation) -> Option<u64> {
     match &write.kind {
         Kind::Put { ttl_us, .. } => *ttl_us,
         _ => None,

@@ -39,6 +39,10 @@ pub enum Mistake {
     FailedSyncIgnored,
     /// A retry is minted again.
     RetryMintsAgain,
+    /// One counter for all keys of a vnode.
+    OneCounterForVnode,
+    /// What comes by a merge lives for ever.
+    MergeForgetsExpiry,
 }
 
 /// Whether this mistake is being made here.
@@ -90,6 +94,7 @@ mod seeded {
             Mistake::NoFreshEpochWhenAbsent => Some(Rule::FreshEpochWhenAbsent),
             Mistake::NoEventAfterAmnesia => Some(Rule::EventAfterAmnesia),
             Mistake::NoDistrustAfterUncleanStart => Some(Rule::DistrustAfterUncleanStart),
+            Mistake::OneCounterForVnode => Some(Rule::KeyEpochs),
             _ => None,
         }
     }

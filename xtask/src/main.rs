@@ -8,6 +8,7 @@
 mod archive;
 mod bench;
 mod cache;
+mod check_history;
 mod generated;
 mod lab;
 mod simulate;
@@ -52,14 +53,18 @@ enum Task {
     /// End what `up` started.
     Down,
     /// Run a whole cluster in one thread under the faults of a seed, and judge what it did.
-    Simulate {
-        /// The seed: it decides everything.
+    Simulate(simulate::Asked),
+    /// Run ever new seeds for so many minutes, or until one breaks a promise.
+    Soak {
+        /// Minutes of real time.
+        #[arg(long, default_value_t = simulate::SOAK_MINUTES)]
+        minutes: u64,
+        /// The first seed; the time if it is not said.
         #[arg(long)]
-        seed: u64,
-        /// Simulated minutes of faults; without it, as the seed says.
-        #[arg(long)]
-        minutes: Option<u64>,
+        first_seed: Option<u64>,
     },
+    /// Judge a recorded history, as JSON lines, by what the store promises.
+    CheckHistory(check_history::Asked),
     /// Run the benchmarks: the libraries', and a local ring of three nodes under load.
     Bench,
 }
@@ -73,7 +78,12 @@ fn main() -> ExitCode {
         Task::Test { without_cluster } => test::run(without_cluster),
         Task::Up => up::up(),
         Task::Down => up::down(),
-        Task::Simulate { seed, minutes } => simulate::run(seed, minutes),
+        Task::Simulate(asked) => simulate::run(&asked),
+        Task::Soak {
+            minutes,
+            first_seed,
+        } => simulate::soak(minutes, first_seed),
+        Task::CheckHistory(asked) => check_history::run(&asked),
         Task::Bench => bench::run(),
     };
     match result {

@@ -1,26 +1,103 @@
-//! `cargo xtask simulate`: one simulation of the storage node, from its seed.
+//! `cargo xtask simulate` and `soak`: simulations of the storage node, from their seeds.
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
 use crate::cache::root;
-use crate::steps::cargo;
+use crate::steps::{cargo, execute};
 
-/// Runs a seed. The last line is the hash of its events; if a promise is broken, there is a trace and
-/// the rule's name instead. `minutes`: how long faults go on, in simulated minutes; without it as the
-/// seed says.
-pub(crate) fn run(seed: u64, minutes: Option<u64>) -> Result<()> {
-    println!("{}", command_line(seed, minutes));
-    // The whole workspace, so that libraries have the features that they have in every other build.
-    let mut command = cargo(&["test", "--workspace", "--locked", "--quiet"]);
-    command.args(["--test", "simulation", "--", "--exact", "seeds::one_seed"]);
+/// Seeds that `make test` runs.
+pub(crate) const SEEDS: u64 = 200;
+
+/// How long each lasts, in simulated minutes.
+pub(crate) const MINUTES: u64 = 10;
+
+/// How long `make soak` goes on, in minutes.
+pub(crate) const SOAK_MINUTES: u64 = 30;
+
+/// What to simulate.
+#[derive(clap::Args)]
+pub(crate) struct Asked {
+    /// The seed: it decides everything.
+    #[arg(long, required_unless_present = "mistakes")]
+    seed: Option<u64>,
+    /// How long clients and faults go on, in simulated minutes; 10 if it is not said.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Make only the faults of these numbers, as `3,17`; `none` leaves all out.
+    #[arg(long)]
+    only: Option<String>,
+    /// Print everything that happens, not only what led to a failure.
+    #[arg(long)]
+    trace: bool,
+    /// Make mistakes on purpose instead, and print the seeds that it took to find each.
+    #[arg(long, conflicts_with_all = ["seed", "minutes", "only", "trace"])]
+    mistakes: bool,
+}
+
+/// Runs what was asked for. With a seed the last line is the hash of its events; if a promise is broken,
+/// there is a trace and the rule's name instead.
+pub(crate) fn run(asked: &Asked) -> Result<()> {
+    match asked.seed {
+        Some(seed) => run_seed(seed, asked),
+        None => execute(&mut test("mistakes::every_mistake_is_found")),
+    }
+}
+
+/// The seeds of `make test`, on all processors.
+pub(crate) fn many() -> Command {
+    let mut command = test("seeds::every_seed_keeps_the_promises");
     command
-        .arg("--nocapture")
-        .env("ANNULUS_SEED", seed.to_string());
-    if let Some(minutes) = minutes {
+        .env("ANNULUS_SEEDS", SEEDS.to_string())
+        .env("ANNULUS_SIMULATED_MINUTES", MINUTES.to_string());
+    command
+}
+
+/// Ever new seeds on all processors, for so many minutes or until one fails.
+pub(crate) fn soak(minutes: u64, first_seed: Option<u64>) -> Result<()> {
+    let first = first_seed.map_or_else(new_seed, Ok)?;
+    println!("cargo xtask soak --minutes {minutes} --first-seed {first}");
+    let mut command = test("seeds::soak");
+    command
+        .arg("--include-ignored")
+        .env("ANNULUS_FIRST_SEED", first.to_string())
+        .env("ANNULUS_SOAK_MINUTES", minutes.to_string());
+    execute(&mut command)
+}
+
+/// A seed that nobody has tried: the time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a soak is to be new every time; it prints what repeats it"
+)]
+fn new_seed() -> Result<u64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Ok(since.context("the clock stands before 1970")?.as_secs())
+}
+
+/// One of the simulation's tests. The whole workspace, so that libraries have the features that they have
+/// in every other build.
+fn test(name: &str) -> Command {
+    let mut command = cargo(&["test", "--workspace", "--locked", "--quiet"]);
+    command.args(["--test", "simulation", "--", "--exact", name, "--nocapture"]);
+    command
+}
+
+fn run_seed(seed: u64, asked: &Asked) -> Result<()> {
+    println!("{}", command_line(seed, asked));
+    let mut command = test("seeds::one_seed");
+    command.env("ANNULUS_SEED", seed.to_string());
+    if let Some(minutes) = asked.minutes {
         command.env("ANNULUS_SIMULATED_MINUTES", minutes.to_string());
+    }
+    if let Some(only) = &asked.only {
+        command.env("ANNULUS_ONLY_FAULTS", only);
+    }
+    if asked.trace {
+        command.env("ANNULUS_TRACE", "whole");
     }
     command.current_dir(root()).stdout(Stdio::piped());
     let mut simulation = command.spawn().context("start cargo")?;
@@ -42,7 +119,10 @@ pub(crate) fn run(seed: u64, minutes: Option<u64>) -> Result<()> {
     Ok(())
 }
 
-fn command_line(seed: u64, minutes: Option<u64>) -> String {
-    let minutes = minutes.map_or_else(String::new, |minutes| format!(" --minutes {minutes}"));
-    format!("cargo xtask simulate --seed {seed}{minutes}")
+fn command_line(seed: u64, asked: &Asked) -> String {
+    let minutes = asked.minutes.map(|minutes| format!(" --minutes {minutes}"));
+    let only = asked.only.as_ref().map(|only| format!(" --only {only}"));
+    let trace = if asked.trace { " --trace" } else { "" };
+    let (minutes, only) = (minutes.unwrap_or_default(), only.unwrap_or_default());
+    format!("cargo xtask simulate --seed {seed}{minutes}{only}{trace}")
 }

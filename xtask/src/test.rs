@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::steps::{Steps, cargo};
-use crate::{lab, verify};
+use crate::{lab, simulate, verify};
 
 /// Runs everything, or everything but the scenarios that need a cluster.
 pub(crate) fn run(without_cluster: bool) -> Result<()> {
@@ -17,6 +17,7 @@ pub(crate) fn run(without_cluster: bool) -> Result<()> {
         "workspace",
         &mut cargo(&["test", "--workspace", "--locked"]),
     )?;
+    steps.command("simulation", &mut simulate::many())?;
     if without_cluster {
         println!("the tests on Kubernetes were left out, as asked");
     } else {

@@ -9,6 +9,7 @@ use annulus_causality::Dot;
 use crate::history::History;
 use crate::key_history::{KeyHistory, Reading, keys};
 use crate::operation::{Operation, ValueId};
+use crate::removed::Removed;
 use crate::replacement::must_cover;
 use crate::violation::{Rule, Violation};
 
@@ -17,21 +18,29 @@ pub fn check(history: &History) -> Vec<Violation> {
     keys(history).iter().flat_map(check_key).collect()
 }
 
-fn check_key(key: &KeyHistory<'_>) -> Vec<Violation> {
+/// Judges a key.
+pub(crate) fn check_key(key: &KeyHistory<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
+    let removed = Removed::of(key);
     for reading in &key.readings {
         for shown in &reading.found.values {
-            found.extend(resurrected(key, reading, &shown.value, shown.dot));
+            // A remover may have been lost.
+            if !key.may_lose {
+                found.extend(resurrected(key, &removed, reading, &shown.value, shown.dot));
+            }
             found.extend(outlived(key, reading, &shown.value));
         }
     }
-    found.extend(held_at_the_end(key));
+    if !key.may_lose {
+        found.extend(held_at_the_end(key, &removed));
+    }
     found
 }
 
 /// A shown value that an acknowledged write had replaced.
 fn resurrected(
     key: &KeyHistory<'_>,
+    removed: &Removed,
     reading: &Reading<'_>,
     value: &ValueId,
     dot: Option<Dot>,
@@ -39,6 +48,11 @@ fn resurrected(
     let put = key.put_of(value);
     let only = put.filter(|put| key.has_one_dot(put));
     let dots = only.map_or(&[][..], |put| key.dots_of(put));
+    let read_by = Some(reading.consistency());
+    let mut names = dot.iter().chain(dots).copied();
+    if !names.any(|dot| removed.may_hold(dot, put, reading.invoked_at_us, read_by)) {
+        return None;
+    }
     let (remover, dot) = removers(key, reading.invoked_at_us).find_map(|remover| {
         let meets = reading.consistency().reads_every(remover.consistency);
         let mut dots = dot.iter().chain(dots).copied();
@@ -72,12 +86,15 @@ fn outlived(key: &KeyHistory<'_>, reading: &Reading<'_>, value: &ValueId) -> Opt
 }
 
 /// Siblings that owners still hold although an acknowledged write had replaced them.
-fn held_at_the_end(key: &KeyHistory<'_>) -> Vec<Violation> {
+fn held_at_the_end(key: &KeyHistory<'_>, removed: &Removed) -> Vec<Violation> {
     let mut found = Vec::new();
     for owner in &key.finals {
         let siblings = owner.state.iter().flat_map(|state| &state.siblings);
         for sibling in siblings {
             let put = sibling.value.as_ref().and_then(|value| key.put_of(value));
+            if !removed.may_hold(sibling.dot, put, owner.at_us, None) {
+                continue;
+            }
             let remover =
                 removers(key, owner.at_us).find(|remover| must_cover(remover, sibling.dot, put));
             if let Some(remover) = remover {

@@ -15,19 +15,22 @@ use crate::violation::{Rule, Violation};
 
 /// Judges a history.
 pub fn check(history: &History) -> Vec<Violation> {
+    keys(history).iter().flat_map(check_key).collect()
+}
+
+/// Judges a key.
+pub(crate) fn check_key(key: &KeyHistory<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
-    for key in keys(history) {
-        for reading in &key.readings {
-            found.extend(check_reading(&key, reading));
-        }
-        if key.policy == Policy::Siblings {
-            found.extend(hidden(&key));
-        }
-        for write in &key.writes {
-            found.extend(check_write(&key, write));
-        }
-        found.extend(check_names(&key));
+    for reading in &key.readings {
+        found.extend(check_reading(key, reading));
     }
+    if key.policy == Policy::Siblings {
+        found.extend(hidden(key));
+    }
+    for write in &key.writes {
+        found.extend(check_write(key, write));
+    }
+    found.extend(check_names(key));
     found
 }
 
@@ -62,15 +65,18 @@ fn hidden(key: &KeyHistory<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     for (put, value) in key.puts() {
         let replaced_from = key.may_be_replaced_from(put).unwrap_or(u64::MAX);
-        for reading in &key.readings {
+        let (dots, began) = (key.dots_of(put), put.invoked_at_us());
+        // What ended before the put began knows nothing of it, unless something is very wrong.
+        let from = if key.had_seen(dots, began) { 0 } else { began };
+        let readings = key.readings_ended_from(from).iter();
+        for reading in readings.take_while(|reading| reading.completed_at_us < replaced_from) {
             let Some(context) = &reading.found.context else {
                 continue;
             };
-            let covered = key.dots_of(put).iter().find(|dot| context.covers(**dot));
+            let covered = dots.iter().find(|dot| context.covers(**dot));
             let Some(dot) = covered else { continue };
-            let accounted_for = reading.shows(value)
-                || replaced_from <= reading.completed_at_us
-                || key.may_be_expired(put, reading.completed_at_us);
+            let accounted_for =
+                reading.shows(value) || key.may_be_expired(put, reading.completed_at_us);
             if !accounted_for {
                 let what = format!(
                     "the context of {} covers {value} ({}, {dot}), which is neither shown nor replaced",

@@ -3,6 +3,7 @@
 
 use annulus_causality::VersionVector;
 
+use crate::due::Due;
 use crate::history::History;
 use crate::key_history::{KeyHistory, Reading, keys};
 use crate::operation::{Consistency, Kind, Operation, Policy};
@@ -11,43 +12,76 @@ use crate::violation::{Rule, Violation};
 
 /// Judges a history.
 pub fn check(history: &History) -> Vec<Violation> {
-    let mut found = Vec::new();
-    for key in keys(history) {
-        for write in &key.writes {
-            found.extend(check_write(&key, write));
-        }
-        found.extend(backwards(&key));
+    keys(history).iter().flat_map(check_key).collect()
+}
+
+/// Judges a key.
+pub(crate) fn check_key(key: &KeyHistory<'_>) -> Vec<Violation> {
+    if key.may_lose {
+        return Vec::new();
     }
+    let mut found = Vec::new();
+    let due = Due::of(key);
+    for reading in &key.readings {
+        if due.may_be_missed(key, reading) {
+            found.extend(missed_by(key, reading));
+        }
+    }
+    if key.policy == Policy::Siblings {
+        found.extend(key.writes.iter().flat_map(|write| not_shown(key, write)));
+    }
+    found.extend(backwards(key));
     found
 }
 
-/// The reads that had to see the write.
-fn check_write(key: &KeyHistory<'_>, write: &Operation) -> Vec<Violation> {
+/// Whether the read had to see the write.
+fn is_bound(write: &Operation, reading: &Reading<'_>) -> bool {
+    let acknowledged = write.acknowledged_at_us();
+    acknowledged.is_some_and(|at| at < reading.invoked_at_us)
+        && reading.consistency().reads_every(write.consistency)
+}
+
+/// The writes that the read had to see, and did not.
+fn missed_by(key: &KeyHistory<'_>, reading: &Reading<'_>) -> Vec<Violation> {
+    let due = key.writes.iter().filter(|write| is_bound(write, reading));
+    let missed = due.filter_map(|write| {
+        let how = unseen(key, write, reading).or_else(|| match key.policy {
+            Policy::Siblings => None,
+            Policy::Lww => outdated(key, write, reading),
+        })?;
+        Some(missed(key, write, reading, &how))
+    });
+    missed.collect()
+}
+
+/// The reads whose context knows the write, and that do not show it.
+fn not_shown(key: &KeyHistory<'_>, write: &Operation) -> Vec<Violation> {
     let Some(acknowledged) = write.acknowledged_at_us() else {
         return Vec::new();
     };
     let replaced_from = key.may_be_replaced_from(write).unwrap_or(u64::MAX);
-    let bound = key.readings.iter().filter(|reading| {
-        acknowledged < reading.invoked_at_us && reading.consistency().reads_every(write.consistency)
+    let first = key
+        .readings
+        .partition_point(|reading| reading.invoked_at_us <= acknowledged);
+    let readings = key.readings[first..]
+        .iter()
+        .take_while(|reading| reading.invoked_at_us < replaced_from)
+        .filter(|reading| is_bound(write, reading));
+    let not_shown = readings.filter_map(|reading| {
+        let how = missing(key, write, reading, replaced_from)?;
+        let is_said = unseen(key, write, reading).is_some();
+        (!is_said).then(|| missed(key, write, reading, &how))
     });
-    let missed = bound.filter_map(|reading| {
-        let how = unseen(key, write, reading).or_else(|| match key.policy {
-            Policy::Siblings => missing(key, write, reading, replaced_from),
-            Policy::Lww => outdated(key, write, reading),
-        })?;
-        let what = format!(
-            "{} began after {} was acknowledged, and {how}",
-            reading.operation.id, write.id
-        );
-        let operations = [write, reading.operation];
-        Some(Violation::of_key(
-            Rule::Freshness,
-            key.name,
-            what,
-            operations,
-        ))
-    });
-    missed.collect()
+    not_shown.collect()
+}
+
+fn missed(key: &KeyHistory<'_>, write: &Operation, reading: &Reading<'_>, how: &str) -> Violation {
+    let what = format!(
+        "{} began after {} was acknowledged, and {how}",
+        reading.operation.id, write.id
+    );
+    let operations = [write, reading.operation];
+    Violation::of_key(Rule::Freshness, key.name, what, operations)
 }
 
 /// The answer's context does not know the write.
@@ -133,6 +167,11 @@ fn backwards(key: &KeyHistory<'_>) -> Vec<Violation> {
             .filter(|(class, _)| keeps_up(*class, reading.consistency()))
         {
             let before = seen.partition_point(|(end, _, _)| *end < reading.invoked_at_us);
+            // Each is the join of those before: the last says it all.
+            let last = seen[..before].last();
+            if last.is_none_or(|(_, seen, _)| context.descends(seen)) {
+                continue;
+            }
             let lacking = seen[..before]
                 .iter()
                 .find(|(_, seen, _)| !context.descends(seen));

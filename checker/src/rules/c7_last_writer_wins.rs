@@ -5,7 +5,9 @@
 //! Stamps are known as the versions that answers name. That a replaced value does not come back is
 //! [C2](super::c2_no_resurrection).
 
-use annulus_causality::Dot;
+use std::collections::BTreeMap;
+
+use annulus_causality::{Actor, Counter, Dot, VersionVector};
 
 use crate::history::History;
 use crate::key_history::{KeyHistory, keys};
@@ -14,15 +16,21 @@ use crate::violation::{Rule, Violation};
 
 /// Judges a history.
 pub fn check(history: &History) -> Vec<Violation> {
-    let keys = keys(history);
-    let lww = keys.iter().filter(|key| key.policy == Policy::Lww);
-    lww.flat_map(|key| {
-        let mut found = several(key);
-        found.extend(inverted(key));
+    keys(history).iter().flat_map(check_key).collect()
+}
+
+/// Judges a key.
+pub(crate) fn check_key(key: &KeyHistory<'_>) -> Vec<Violation> {
+    if key.policy != Policy::Lww {
+        return Vec::new();
+    }
+    let mut found = several(key);
+    found.extend(inverted(key));
+    // The one with the largest stamp may have been lost.
+    if !key.may_lose {
         found.extend(beaten(key));
-        found
-    })
-    .collect()
+    }
+    found
 }
 
 /// More than one value.
@@ -43,13 +51,16 @@ fn several(key: &KeyHistory<'_>) -> Vec<Violation> {
 /// A write with a lower version than what its context covered.
 fn inverted(key: &KeyHistory<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
+    let highest = highest_versions(key);
     for later in &key.writes {
-        let Some(context) = later.sent_context() else {
+        let (Some(context), Some(lower)) = (later.sent_context(), version_of(later)) else {
             continue;
         };
+        if !covers_higher(&highest, context, lower) {
+            continue;
+        }
         for (dot, version, earlier) in versions(key) {
-            let lower = version_of(later).filter(|later| *later < version);
-            if let (true, Some(lower)) = (context.covers(dot) && earlier.id != later.id, lower) {
+            if context.covers(dot) && earlier.id != later.id && lower < version {
                 let what = format!(
                     "{} has version {lower}, and its context covers {} with version {version}",
                     later.id, earlier.id
@@ -59,6 +70,33 @@ fn inverted(key: &KeyHistory<'_>) -> Vec<Violation> {
         }
     }
     found
+}
+
+/// By actor, by ascending counter: the highest version of its events until then.
+type Highest = BTreeMap<Actor, Vec<(Counter, u64)>>;
+
+fn highest_versions(key: &KeyHistory<'_>) -> Highest {
+    let mut known: Vec<_> = versions(key)
+        .map(|(dot, version, _)| (dot, version))
+        .collect();
+    known.sort_unstable();
+    let mut highest = Highest::new();
+    for (dot, version) in known {
+        let events = highest.entry(dot.actor).or_default();
+        let before = events.last().map_or(0, |&(_, version)| version);
+        events.push((dot.counter, before.max(version)));
+    }
+    highest
+}
+
+/// Whether the context covers an event with a higher version.
+fn covers_higher(highest: &Highest, context: &VersionVector, version: u64) -> bool {
+    context.iter().any(|(actor, counter)| {
+        highest.get(&actor).is_some_and(|events| {
+            let covered = events.partition_point(|&(event, _)| event <= counter);
+            covered > 0 && events[covered - 1].1 > version
+        })
+    })
 }
 
 /// The final value has a lower version than an acknowledged one.

@@ -77,8 +77,16 @@ pub(super) fn receive(
     }
     let partition = merge.address.partition();
     let policy = merge.address.keyspace().conflict.into();
-    let received = vnode.receive(local, merge.state.clone(), policy);
+    let received = vnode.receive(local, incoming(merge), policy);
     received.map_err(|error| ReplicaError::VnodeUnsound { partition, error })
+}
+
+fn incoming(merge: &Merge) -> KeyState {
+    #[cfg(feature = "simulation")]
+    if mistake::is_made(Mistake::MergeForgetsExpiry) {
+        return merge.state.clone().without_expiry();
+    }
+    merge.state.clone()
 }
 
 /// A tick whose logical counter a version can show. Ticks pass over the others; that is at most

@@ -1,5 +1,6 @@
 //! Several simulated nodes under one placement.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use annulus_proto::model::{Key, KeyspaceName};
@@ -7,6 +8,7 @@ use annulus_ring::{
     Capacity, HashSeed, Node, NodeAddresses, NodeId, NodeIndex, NodeState, PartitionCount,
     Placement, PlacementDocument, ReplicationFactor, RingEpoch,
 };
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -16,7 +18,7 @@ use super::network::Network;
 use super::observer::Observer;
 use super::sim_node::{SimNode, Surroundings};
 use super::trace::Trace;
-use crate::keyspace::Keyspaces;
+use crate::keyspace::{ConflictPolicy, Durability, Keyspace, Keyspaces};
 use crate::replica::KeyAddress;
 
 /// Partitions of a simulated cluster.
@@ -29,7 +31,14 @@ pub struct SimCluster {
     trace: Arc<Trace>,
     keyspaces: Arc<Keyspaces>,
     replicas: u16,
+    located: Mutex<BTreeMap<(KeyspaceName, Key), Located>>,
 }
+
+/// A key's owners and its stored form.
+pub type Located = (Vec<Arc<SimNode>>, Vec<u8>);
+
+/// A keyspace of simulations beside the built-in ones: it keeps siblings, and waits for no disk.
+pub const UNSYNCED_KEYSPACE: &str = "unsynced";
 
 impl SimCluster {
     /// So many nodes, none of them started; each key has `replicas` owners. Call it within a paused
@@ -42,7 +51,11 @@ impl SimCluster {
             trace.clone(),
             observer.clone(),
         );
-        let keyspaces = Arc::new(Keyspaces::default());
+        let unsynced = KeyspaceName::new(UNSYNCED_KEYSPACE).expect("a valid name");
+        let keyspaces = Arc::new(Keyspaces::new([Keyspace {
+            durability: Durability::Async,
+            ..Keyspace::new(unsynced, ConflictPolicy::Siblings)
+        }]));
         let around = Surroundings {
             seed,
             began,
@@ -54,6 +67,7 @@ impl SimCluster {
             let (id, name) = (id_of(number), format!("n{number}"));
             let chance = Chance::new(seed, &format!("disk {number}"));
             let disk = SimDisk::new(id, chance, observer.clone());
+            disk.write_into(trace.clone(), &name);
             SimNode::new(id, name, disk, &around)
         };
         Self {
@@ -62,6 +76,7 @@ impl SimCluster {
             trace,
             keyspaces,
             replicas: replicas.min(nodes),
+            located: Mutex::default(),
         }
     }
 
@@ -115,7 +130,14 @@ impl SimCluster {
     }
 
     /// The owners of a key, and its stored form.
-    pub fn locate(&self, keyspace: &KeyspaceName, key: &Key) -> (Vec<Arc<SimNode>>, Vec<u8>) {
+    pub fn locate(&self, keyspace: &KeyspaceName, key: &Key) -> Located {
+        let name = (keyspace.clone(), key.clone());
+        let mut located = self.located.lock();
+        let found = located.entry(name);
+        found.or_insert_with(|| self.look_up(keyspace, key)).clone()
+    }
+
+    fn look_up(&self, keyspace: &KeyspaceName, key: &Key) -> Located {
         let placement = self.placement(1);
         let rules = self.keyspaces.get(keyspace).expect("a known keyspace");
         let address = KeyAddress::of(&placement, rules.clone(), key.clone());

@@ -9,10 +9,11 @@
 //!
 //! A process that has died can't reach its disk any more, whatever of it still runs.
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use annulus_causality::KeyState;
+use annulus_causality::{Content, KeyState};
 use annulus_ring::NodeId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -22,8 +23,10 @@ use tokio::time::sleep;
 
 use super::chance::Chance;
 use super::observer::{Observer, Wrote};
+use super::trace::Trace;
 use crate::replica::decode_record;
 use crate::storage::free_space::FreeSpace;
+use crate::storage::key_encoding;
 use crate::storage::pace::Pace;
 use crate::storage::{
     Batch, Change, Engine, EngineError, EngineEstimates, Entry, InMemory, KeyRange, MemoryEngine,
@@ -46,6 +49,8 @@ struct Inner {
     chance: Chance,
     stalled: watch::Sender<bool>,
     observer: Arc<dyn Observer>,
+    /// Where writes are noted, and the node's name there.
+    trace: OnceLock<(Arc<Trace>, String)>,
 }
 
 #[derive(Default)]
@@ -63,6 +68,34 @@ struct Medium {
     full: bool,
     forgetful: bool,
     last_synced: Option<(MemoryEngine, usize)>,
+    /// Keys whose records were damaged; some may have been written again.
+    damaged: BTreeSet<Bytes>,
+    /// The last run in which a sync failed.
+    failed_run: Option<u64>,
+    /// Records that were decoded last, by key, as seen and as synced.
+    seen_states: Decoded,
+    synced_states: Decoded,
+}
+
+/// States by stored key, each with the record that it was decoded from.
+#[derive(Default)]
+struct Decoded(HashMap<Bytes, (Bytes, Arc<KeyState>)>);
+
+impl Decoded {
+    fn get(&mut self, key: &Bytes, record: &Bytes) -> Result<Arc<KeyState>, String> {
+        if let Some((known, state)) = self.0.get(key)
+            && known == record
+        {
+            return Ok(state.clone());
+        }
+        let state = Arc::new(decode_record(key, record)?);
+        self.put(key, record, &state);
+        Ok(state)
+    }
+
+    fn put(&mut self, key: &Bytes, record: &Bytes, state: &Arc<KeyState>) {
+        self.0.insert(key.clone(), (record.clone(), state.clone()));
+    }
 }
 
 /// How long a sync takes.
@@ -84,7 +117,14 @@ impl SimDisk {
             chance,
             stalled: watch::Sender::new(false),
             observer,
+            trace: OnceLock::new(),
         }))
+    }
+
+    /// What is written is noted there under that name.
+    pub(super) fn write_into(&self, trace: Arc<Trace>, name: &str) {
+        let first = self.0.trace.set((trace, name.to_owned()));
+        first.expect("a disk has one node");
     }
 
     /// Opens it for the next run of the node.
@@ -138,15 +178,8 @@ impl SimDisk {
 
     /// Flips a bit of some client's record. Whether there was one.
     pub fn damage_a_record(&self) -> bool {
-        let medium = self.0.medium.lock();
-        let all = ScanLimit {
-            entries: usize::MAX,
-            bytes: usize::MAX,
-        };
-        let found = medium
-            .durable
-            .scan(Space::Data, &KeyRange::default(), all)
-            .expect("memory does not fail");
+        let mut medium = self.0.medium.lock();
+        let found = records(&medium);
         if found.is_empty() {
             return false;
         }
@@ -158,7 +191,44 @@ impl SimDisk {
         batch.put(Space::Data, entry.key.clone(), value);
         apply(&medium.durable, &batch);
         apply(&medium.live, &batch);
+        medium.damaged.insert(entry.key.clone());
         true
+    }
+
+    /// So many in a thousand of the clients' records are gone, as if they had never been. How many
+    /// those are. Call it while no process has the disk.
+    pub fn lose_records(&self, per_mille: u64) -> usize {
+        let medium = self.0.medium.lock();
+        let mut batch = Batch::new();
+        for entry in records(&medium) {
+            if self.0.chance.hits(per_mille) {
+                batch.delete(Space::Data, entry.key);
+            }
+        }
+        apply(&medium.durable, &batch);
+        apply(&medium.live, &batch);
+        batch.changes().len()
+    }
+
+    /// Whether the running node finds a damaged record under that key.
+    pub(super) fn is_damaged(&self, keyspace: &str, key: &[u8]) -> bool {
+        let medium = self.0.medium.lock();
+        let is_meant = |stored: &&Bytes| {
+            key_encoding::decode(stored).is_some_and(|stored| {
+                stored.keyspace.as_str() == keyspace && stored.key.as_bytes() == key
+            })
+        };
+        medium.damaged.iter().filter(is_meant).any(|stored| {
+            let record = medium.live.get(Space::Data, stored);
+            let record = record.expect("memory does not fail");
+            record.is_some_and(|record| decode_record(stored, &record).is_err())
+        })
+    }
+
+    /// Whether a sync has failed in the present run.
+    pub(super) fn has_failed(&self) -> bool {
+        let medium = self.0.medium.lock();
+        medium.failed_run == Some(medium.run)
     }
 
     /// How long syncs take from now on.
@@ -185,12 +255,32 @@ impl SimDisk {
     ///
     /// # Errors
     /// When its record is damaged.
-    pub fn durable_state(&self, stored_key: &[u8]) -> Result<Option<KeyState>, String> {
-        let medium = self.0.medium.lock();
+    pub fn durable_state(&self, stored_key: &[u8]) -> Result<Option<Arc<KeyState>>, String> {
+        let medium = &mut *self.0.medium.lock();
         let record = medium.durable.get(Space::Data, stored_key);
         let record = record.expect("memory does not fail");
-        let state = record.map(|record| decode_record(stored_key, &record));
+        let key = Bytes::copy_from_slice(stored_key);
+        let state = record.map(|record| medium.synced_states.get(&key, &record));
         state.transpose()
+    }
+
+    /// What the disk holds of a key, for people: as the node reads it, and what of it a crash leaves.
+    pub fn describe(&self, stored_key: &[u8]) -> String {
+        let medium = self.0.medium.lock();
+        let text = |engine: &MemoryEngine| {
+            let record = engine.get(Space::Data, stored_key);
+            match record.expect("memory does not fail") {
+                None => "nothing".to_owned(),
+                Some(record) => decode_record(stored_key, &record)
+                    .map_or_else(|error| error, |state| text_of(&state)),
+            }
+        };
+        let (live, durable) = (text(&medium.live), text(&medium.durable));
+        if live == durable {
+            format!("{durable}, synced")
+        } else {
+            format!("{live}; synced is {durable}")
+        }
     }
 
     pub(super) fn free_space(&self) -> FreeSpace {
@@ -219,23 +309,30 @@ impl SimEngine {
         work(&mut medium)
     }
 
-    fn report(&self, medium: &Medium, batch: &Batch) {
+    fn report(&self, medium: &mut Medium, batch: &Batch) {
         for change in batch.changes() {
             let Change::Put(Space::Data, key, value) = change else {
                 continue;
             };
             let before = medium.live.get(Space::Data, key);
             let before = before.expect("memory does not fail");
-            let before = before.and_then(|record| decode_record(key, &record).ok());
+            let before = before.and_then(|record| medium.seen_states.get(key, &record).ok());
             // Other suites write bytes that are no records.
-            if let Ok(after) = decode_record(key, value) {
-                self.disk.0.observer.wrote(&Wrote {
-                    node: self.disk.0.node,
-                    stored_key: key,
-                    before: before.as_ref(),
-                    after: &after,
+            let Ok(after) = medium.seen_states.get(key, value) else {
+                continue;
+            };
+            if let Some((trace, name)) = self.disk.0.trace.get() {
+                let raw = [self.disk.0.node.0.as_bytes(), &key[..], &value[..]].concat();
+                trace.note_raw(&raw, || {
+                    format!("   {name} writes {} = {}", name_of(key), text_of(&after))
                 });
             }
+            self.disk.0.observer.wrote(&Wrote {
+                node: self.disk.0.node,
+                stored_key: key,
+                before: before.as_deref(),
+                after: &after,
+            });
         }
     }
 }
@@ -266,6 +363,7 @@ impl Engine for SimEngine {
             }
             if medium.failing_syncs {
                 medium.unsynced.clear();
+                medium.failed_run = Some(medium.run);
                 let detail = "fsync failed".to_owned();
                 let operation = "sync the log";
                 return Err(EngineError::Io { operation, detail });
@@ -359,6 +457,40 @@ impl Pace for DiskPace {
         let milliseconds = self.disk.0.chance.within(0..3);
         self.takes(milliseconds)
     }
+}
+
+/// The clients' records that are on the platter.
+fn records(medium: &Medium) -> Vec<Entry> {
+    let all = ScanLimit {
+        entries: usize::MAX,
+        bytes: usize::MAX,
+    };
+    let found = medium.durable.scan(Space::Data, &KeyRange::default(), all);
+    found.expect("memory does not fail")
+}
+
+/// A stored key, for people.
+fn name_of(stored_key: &Bytes) -> String {
+    match key_encoding::decode(stored_key) {
+        Some(key) => format!("{}/{}", key.keyspace, key.key),
+        None => format!("{stored_key:?}"),
+    }
+}
+
+/// A state, for people: its siblings, and how much it knows.
+fn text_of(state: &KeyState) -> String {
+    let siblings = state.siblings().iter().map(|sibling| {
+        let value = match &sibling.content {
+            Content::Value(value) => String::from_utf8_lossy(value).into_owned(),
+            Content::Tombstone => "deleted".to_owned(),
+        };
+        format!("{value} ({})", sibling.dot)
+    });
+    let siblings: Vec<_> = siblings.collect();
+    let clock = state.clock().iter();
+    let clock: Vec<_> = clock.map(|(actor, counter)| actor.dot(counter)).collect();
+    let last = clock.iter().map(ToString::to_string).collect::<Vec<_>>();
+    format!("[{}] knowing {}", siblings.join(", "), last.join(" "))
 }
 
 fn apply(engine: &MemoryEngine, batch: &Batch) {

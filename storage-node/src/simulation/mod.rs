@@ -30,10 +30,10 @@ pub mod trace;
 
 pub use crate::mistake::{Mistake, Seeded, make};
 pub use chance::Chance;
-pub use cluster::SimCluster;
+pub use cluster::{SimCluster, UNSYNCED_KEYSPACE};
 pub use disk::{SimDisk, SimEngine, SyncTakes};
 pub use network::{Network, Way};
-pub use observer::{Observer, Served, Unobserved, Wrote};
-pub use sim_clock::SimClock;
+pub use observer::{Answered, Observer, Served, Unobserved, Wrote};
+pub use sim_clock::{DRIFTS_BY_AT_MOST_MS, SimClock};
 pub use sim_node::{Done, Seen, SimNode, Terms};
 pub use trace::Trace;

@@ -1,14 +1,14 @@
 //! The network between the nodes of a simulation.
 //!
 //! Requests travel in their encoded form, each on its own, so they overtake one another. A way can
-//! be slow, lossy, or cut in one direction; a request can come twice; the answer can get lost. A
-//! node that is down or cut off is noticed after a while, as the real transport does.
+//! be slow, lossy, or cut in one direction; a request can come twice; the answer can get lost; a
+//! connection can break. A node that is down or cut off is noticed after a while, as the real transport does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_proto::peer::v1::{Reply, Request, reply, request};
+use annulus_proto::peer::v1::{KeyRef, Reply, Request, reply, request};
 use annulus_ring::NodeId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -18,7 +18,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::chance::Chance;
-use super::observer::{Observer, Served};
+use super::disk::SimDisk;
+use super::observer::{Answered, Observer, Served};
 use super::trace::Trace;
 use crate::peer::{Call, PeerCallError, Reachability, Responder, Transport};
 
@@ -58,6 +59,11 @@ struct State {
     hosts: BTreeMap<NodeId, Host>,
     /// Ways that are not open, and since when.
     ways: BTreeMap<(NodeId, NodeId), (Way, Instant)>,
+    /// Who waits for an answer, by caller and callee: a connection's end ends the wait.
+    waiting: BTreeMap<(NodeId, NodeId), BTreeMap<u64, oneshot::Sender<Bytes>>>,
+    calls: u64,
+    /// How often the connection from one to another broke.
+    resets: BTreeMap<(NodeId, NodeId), u64>,
 }
 
 struct Host {
@@ -67,6 +73,7 @@ struct Host {
     runs: u64,
     changed: Instant,
     stalled: watch::Sender<bool>,
+    disk: SimDisk,
 }
 
 /// What keeps a message from its destination now.
@@ -85,13 +92,14 @@ impl Network {
         })
     }
 
-    pub(super) fn add(&self, node: NodeId, name: &str) {
+    pub(super) fn add(&self, node: NodeId, name: &str, disk: SimDisk) {
         let host = Host {
             name: name.to_owned(),
             running: None,
             runs: 0,
             changed: Instant::now(),
             stalled: watch::Sender::new(false),
+            disk,
         };
         self.state.lock().hosts.insert(node, host);
     }
@@ -133,6 +141,36 @@ impl Network {
         } else {
             state.ways.insert((from, to), (way, Instant::now()));
         }
+    }
+
+    /// The connection over which one node asks another breaks: whoever waits for an answer learns that at
+    /// once, and what is on its way may arrive or not.
+    pub fn reset(&self, from: NodeId, to: NodeId) {
+        let mut state = self.state.lock();
+        state.waiting.remove(&(from, to));
+        *state.resets.entry((from, to)).or_default() += 1;
+    }
+
+    fn resets(&self, from: NodeId, to: NodeId) -> u64 {
+        let state = self.state.lock();
+        state.resets.get(&(from, to)).copied().unwrap_or_default()
+    }
+
+    /// Whoever waits for an answer is known by the number, until it or the connection ends.
+    fn wait_for_answer(&self, from: NodeId, to: NodeId) -> (u64, oneshot::Receiver<Bytes>) {
+        let (answer, answered) = oneshot::channel();
+        let mut state = self.state.lock();
+        state.calls += 1;
+        let number = state.calls;
+        let waiting = state.waiting.entry((from, to)).or_default();
+        waiting.insert(number, answer);
+        (number, answered)
+    }
+
+    /// The wait ends; `None` if it has ended.
+    fn end_wait(&self, from: NodeId, to: NodeId, number: u64) -> Option<oneshot::Sender<Bytes>> {
+        let mut state = self.state.lock();
+        state.waiting.get_mut(&(from, to))?.remove(&number)
     }
 
     /// Opens all ways.
@@ -233,11 +271,12 @@ impl Network {
             Way::Lossy(per_mille) => self.chance.hits(per_mille),
             _ => false,
         };
-        let (answer, answered) = oneshot::channel();
+        let (number, answered) = self.wait_for_answer(from, to);
         // In a task of its own: what was sent arrives, whether the caller goes away or not.
-        tokio::spawn(self.clone().deliver(from, to, bytes.clone(), Some(answer)));
+        tokio::spawn(self.clone().carry(from, to, bytes.clone(), number));
         if twice {
-            tokio::spawn(self.clone().deliver(from, to, bytes, None));
+            let network = self.clone();
+            tokio::spawn(async move { network.deliver(from, to, bytes).await });
         }
         let bytes = timeout_at(deadline, answered)
             .await
@@ -247,53 +286,68 @@ impl Network {
         reply.body.ok_or_else(|| lost("the reply is empty"))
     }
 
-    async fn deliver(
-        self: Arc<Self>,
-        from: NodeId,
-        to: NodeId,
-        bytes: Bytes,
-        answer: Option<oneshot::Sender<Bytes>>,
-    ) {
-        if self.travel(from, to).await.is_none() {
-            return;
-        }
-        let request = Request::decode(bytes).expect("what was encoded is decoded");
-        let Some((run, door)) = self.arrive(from, to, &request) else {
-            return;
-        };
-        let kind = kind_of(&request);
-        let asked_under = annulus_ring::RingEpoch(request.epoch);
-        let mut reply = door.respond(request).await;
-        let refused = matches!(reply.body, Some(reply::Body::Error(_)) | None);
-        if !refused && matches!(kind, "read" | "digest" | "merge") {
-            self.observer.served(&Served {
-                node: to,
-                asked_under,
-                held: door.held_epoch(),
-            });
-        }
-        door.attach_newer_placement(&mut reply);
-        if !self.is_running(to, run) || self.travel(to, from).await.is_none() {
-            return;
-        }
-        if let Some(answer) = answer {
+    /// Brings a request there and its answer back.
+    async fn carry(self: Arc<Self>, from: NodeId, to: NodeId, bytes: Bytes, number: u64) {
+        let reply = self.deliver(from, to, bytes).await;
+        let waiting = self.end_wait(from, to, number);
+        if let (Some(reply), Some(waiting)) = (reply, waiting) {
             // Whoever asked may not wait any more.
-            let _ = answer.send(reply.encode_to_vec().into());
+            let _ = waiting.send(reply);
         }
     }
 
-    fn arrive(&self, from: NodeId, to: NodeId, request: &Request) -> Option<(u64, Responder)> {
+    async fn deliver(&self, from: NodeId, to: NodeId, bytes: Bytes) -> Option<Bytes> {
+        let connection = self.resets(from, to);
+        self.travel(from, to).await?;
+        if self.resets(from, to) != connection && self.chance.hits(500) {
+            return None;
+        }
+        let raw = bytes.clone();
+        let request = Request::decode(bytes).expect("what was encoded is decoded");
+        let arrival = self.arrive(from, to, &request, &raw)?;
+        let asked_under = annulus_ring::RingEpoch(request.epoch);
+        let mut reply = arrival.door.respond(request).await;
+        if !self.is_running(to, arrival.run) {
+            return None;
+        }
+        if let Some(answer) = reply.body.as_ref().and_then(answer_of) {
+            self.observer.served(&Served {
+                node: to,
+                asked_under,
+                held: arrival.door.held_epoch(),
+                answer,
+                is_damaged: arrival.damaged.is_some_and(|key| self.is_damaged(to, &key)),
+                log_had_failed: arrival.log_had_failed,
+            });
+        }
+        arrival.door.attach_newer_placement(&mut reply);
+        self.travel(to, from).await?;
+        Some(reply.encode_to_vec().into())
+    }
+
+    fn is_damaged(&self, node: NodeId, key: &KeyRef) -> bool {
+        let mut state = self.state.lock();
+        let disk = &host_mut(&mut state, node).disk;
+        disk.is_damaged(&key.keyspace, &key.key)
+    }
+
+    fn arrive(&self, from: NodeId, to: NodeId, request: &Request, raw: &[u8]) -> Option<Arrival> {
         let state = self.state.lock();
         let (sender, receiver) = (&state.hosts[&from], &state.hosts[&to]);
-        let door = receiver.running.clone();
-        self.trace.note(format_args!(
-            "{} -> {} {}{}",
-            sender.name,
-            receiver.name,
-            describe(request),
-            if door.is_some() { "" } else { " (down)" },
-        ));
-        door
+        let name = [from.0.as_bytes(), to.0.as_bytes(), raw].concat();
+        self.trace.note_raw(&name, || {
+            let (from, to) = (&sender.name, &receiver.name);
+            let down = receiver.running.as_ref().map_or(" (down)", |_| "");
+            format!("{from} -> {to} {}{down}", describe(request))
+        });
+        let (run, door) = receiver.running.clone()?;
+        let damaged = |key: &&KeyRef| receiver.disk.is_damaged(&key.keyspace, &key.key);
+        Some(Arrival {
+            run,
+            door,
+            damaged: key_of(request).filter(damaged).cloned(),
+            log_had_failed: receiver.disk.has_failed(),
+        })
     }
 
     fn reachability(&self, from: NodeId, to: NodeId) -> Reachability {
@@ -301,6 +355,32 @@ impl Network {
             Some(Obstacle::Noticed) => Reachability::Unreachable,
             Some(Obstacle::Unnoticed) | None => Reachability::Connected,
         }
+    }
+}
+
+/// A request at its destination.
+struct Arrival {
+    run: u64,
+    door: Responder,
+    /// The key, if its record was damaged then.
+    damaged: Option<KeyRef>,
+    log_had_failed: bool,
+}
+
+fn answer_of(reply: &reply::Body) -> Option<Answered> {
+    let is_there = |there: bool| {
+        if there {
+            Answered::Present
+        } else {
+            Answered::Absent
+        }
+    };
+    match reply {
+        reply::Body::Read(read) => Some(is_there(read.state.is_some())),
+        reply::Body::Digest(digest) => Some(is_there(digest.digest.is_some())),
+        reply::Body::Merge(_) => Some(Answered::Merged),
+        reply::Body::Write(_) => Some(Answered::Written),
+        _ => None,
     }
 }
 
@@ -320,15 +400,18 @@ fn kind_of(request: &Request) -> &'static str {
     }
 }
 
-fn describe(request: &Request) -> String {
-    let key = match &request.body {
+fn key_of(request: &Request) -> Option<&KeyRef> {
+    match &request.body {
         Some(request::Body::Read(read)) => read.key.as_ref(),
         Some(request::Body::Digest(read)) => read.key.as_ref(),
         Some(request::Body::Merge(merge)) => merge.key.as_ref(),
         Some(request::Body::Write(write)) => write.key.as_ref(),
         _ => None,
-    };
-    let key = key.map_or_else(String::new, |key| {
+    }
+}
+
+fn describe(request: &Request) -> String {
+    let key = key_of(request).map_or_else(String::new, |key| {
         format!(" {}/{}", key.keyspace, String::from_utf8_lossy(&key.key))
     });
     format!("{}{key} @{}", kind_of(request), request.epoch)

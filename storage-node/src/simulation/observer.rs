@@ -16,7 +16,7 @@ pub struct Wrote<'a> {
     pub after: &'a KeyState,
 }
 
-/// A node answers another one's read, digest or merge, and does not refuse it.
+/// A node answers another one's read, digest, merge or write, and does not refuse it.
 #[derive(Debug)]
 pub struct Served {
     /// Who answers.
@@ -25,6 +25,25 @@ pub struct Served {
     pub asked_under: RingEpoch,
     /// The epoch that it holds when it answers.
     pub held: Option<RingEpoch>,
+    /// What it answers.
+    pub answer: Answered,
+    /// The key's record was damaged when the request came, and is.
+    pub is_damaged: bool,
+    /// A sync had failed in the node's run when the request came.
+    pub log_had_failed: bool,
+}
+
+/// What a node says to another one that did not refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// A state or its digest.
+    Present,
+    /// That there is no record of the key.
+    Absent,
+    /// That a state was merged and is on disk.
+    Merged,
+    /// That a write was minted and is on as many disks as asked for.
+    Written,
 }
 
 /// Is told of what happens inside, in order, on the simulation's thread.

@@ -1,7 +1,6 @@
 //! A node's clocks in a simulation: one monotonic time for all, a wall clock each that may be wrong.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -9,11 +8,34 @@ use crate::clock::Clock;
 /// The wall time at which simulations begin, in milliseconds since 1970.
 const BEGINNING_MS: u64 = 1_800_000_000_000;
 
+/// A wall clock that drifts is never further off than this, in milliseconds: something sets it right.
+pub const DRIFTS_BY_AT_MOST_MS: i64 = 5_000;
+
 /// See the module. Lives longer than one run of its node.
 #[derive(Debug)]
 pub struct SimClock {
     began: Instant,
-    wrong_by_ms: AtomicI64,
+    error: Mutex<WallError>,
+}
+
+/// How a wall clock is wrong.
+#[derive(Debug)]
+struct WallError {
+    since: Instant,
+    by_ms: i64,
+    /// Microseconds too fast a second.
+    drift_ppm: i64,
+}
+
+impl WallError {
+    fn now_ms(&self) -> i64 {
+        let passed = i64::try_from(self.since.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let drifted = passed.saturating_mul(self.drift_ppm) / 1_000_000;
+        if self.drift_ppm == 0 {
+            return self.by_ms;
+        }
+        (self.by_ms + drifted).clamp(-DRIFTS_BY_AT_MOST_MS, DRIFTS_BY_AT_MOST_MS)
+    }
 }
 
 impl SimClock {
@@ -21,13 +43,31 @@ impl SimClock {
     pub fn new(began: Instant) -> Self {
         Self {
             began,
-            wrong_by_ms: AtomicI64::new(0),
+            error: Mutex::new(WallError {
+                since: began,
+                by_ms: 0,
+                drift_ppm: 0,
+            }),
         }
     }
 
-    /// From now on the wall clock is off by that much.
+    /// From now on the wall clock is off by that much, and runs as it should.
     pub fn set_wrong_by_ms(&self, wrong_by_ms: i64) {
-        self.wrong_by_ms.store(wrong_by_ms, Ordering::Relaxed);
+        *self.error.lock() = WallError {
+            since: Instant::now(),
+            by_ms: wrong_by_ms,
+            drift_ppm: 0,
+        };
+    }
+
+    /// From now on the wall clock runs too fast by so many microseconds a second, or too slow.
+    pub fn set_drift_ppm(&self, drift_ppm: i64) {
+        let mut error = self.error.lock();
+        *error = WallError {
+            since: Instant::now(),
+            by_ms: error.now_ms(),
+            drift_ppm,
+        };
     }
 }
 
@@ -39,6 +79,6 @@ impl Clock for SimClock {
     fn wall_ms(&self) -> u64 {
         let passed = Instant::now().duration_since(self.began).as_millis();
         let passed = u64::try_from(passed).expect("a simulation is shorter than the universe");
-        (BEGINNING_MS + passed).saturating_add_signed(self.wrong_by_ms.load(Ordering::Relaxed))
+        (BEGINNING_MS + passed).saturating_add_signed(self.error.lock().now_ms())
     }
 }

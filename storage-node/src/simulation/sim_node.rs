@@ -111,7 +111,7 @@ pub(super) struct Surroundings {
 
 impl SimNode {
     pub(super) fn new(id: NodeId, name: String, disk: SimDisk, around: &Surroundings) -> Arc<Self> {
-        around.network.add(id, &name);
+        around.network.add(id, &name, disk.clone());
         Arc::new(Self {
             id,
             name,
@@ -318,6 +318,12 @@ impl SimNode {
     pub fn vnodes(&self) -> Vec<VnodeStatus> {
         let running = self.running.lock().clone();
         running.map_or_else(Vec::new, |running| running.replica.vnodes())
+    }
+
+    /// The placement that it holds; none while it is down.
+    pub fn held_placement(&self) -> Option<Arc<Placement>> {
+        let running = self.running.lock().clone();
+        running?.placement.current()
     }
 
     /// What the node itself holds of a key.

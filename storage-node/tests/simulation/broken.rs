@@ -12,6 +12,9 @@ pub(crate) struct Broken {
     pub(crate) what: String,
 }
 
+/// Where the keyspace's name begins in a stored key: after partition and token.
+const NAME_AT: usize = 10;
+
 impl Broken {
     pub(crate) fn new(rule: &str, what: impl Into<String>) -> Self {
         Self {
@@ -19,6 +22,19 @@ impl Broken {
             key: None,
             what: what.into(),
         }
+    }
+
+    /// It is about that key.
+    pub(crate) fn about(self, stored_key: &[u8]) -> Self {
+        let split = stored_key.get(NAME_AT..).and_then(|rest| {
+            let (length, rest) = rest.split_first()?;
+            rest.split_at_checked(usize::from(*length))
+        });
+        let key = split.map(|(space, key)| {
+            let (space, key) = (String::from_utf8_lossy(space), String::from_utf8_lossy(key));
+            format!("{space}/{key}")
+        });
+        Self { key, ..self }
     }
 }
 

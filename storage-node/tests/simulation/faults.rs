@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_node::simulation::{Chance, SimNode, SyncTakes, Way};
+use annulus_node::simulation::{Chance, DRIFTS_BY_AT_MOST_MS, SimNode, SyncTakes, Way};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::plan::{Fault, Plan};
 use crate::workload::Arena;
 
 /// How far a wall clock may jump, in milliseconds.
-pub(crate) const JUMP_MS: i64 = 5_000;
+pub(crate) const JUMP_MS: i64 = DRIFTS_BY_AT_MOST_MS;
+
+/// How much too fast or slow a wall clock runs, in microseconds a second.
+const DRIFT_PPM: u64 = 20_000;
 
 /// No request lives longer.
 const LONGEST_REQUEST: Duration = Duration::from_secs(3);
@@ -19,8 +22,15 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(3);
 /// Makes the faults of one run.
 pub(crate) struct Faults {
     arena: Arc<Arena>,
+    /// What happens when.
     chance: Chance,
+    /// Who comes back when.
+    returns: Chance,
     plan: Plan,
+    /// How many faults were due; each has its number, from 0.
+    due: u64,
+    /// Those that were made.
+    made: Vec<(u64, Fault)>,
     back_at: BTreeMap<usize, Instant>,
     stalled_until: BTreeMap<usize, Instant>,
     /// The one node whose data is damaged: no other may lose its disk meanwhile.
@@ -33,7 +43,10 @@ impl Faults {
         Self {
             arena,
             chance: Chance::new(plan.seed, "faults"),
+            returns: Chance::new(plan.seed, "returns"),
             plan: plan.clone(),
+            due: 0,
+            made: Vec::new(),
             back_at: BTreeMap::new(),
             stalled_until: BTreeMap::new(),
             damaged: None,
@@ -49,9 +62,14 @@ impl Faults {
         self.arena.cluster.trace().note(format_args!("== {what}"));
     }
 
+    /// What was made, by number.
+    pub(crate) fn made(&self) -> &[(u64, Fault)] {
+        &self.made
+    }
+
     /// Goes on until the clients stop.
     pub(crate) async fn run(&mut self) {
-        while Instant::now() < self.arena.ends && self.arena.invariants.check().is_ok() {
+        while self.arena.is_stormy() {
             let (shortest, longest) = self.plan.calm_ms;
             let calm = self.chance.within(shortest..longest);
             let until = Instant::now() + Duration::from_millis(calm);
@@ -60,7 +78,15 @@ impl Faults {
                 self.bring_back().await;
             }
             let fault = self.plan.faults[self.chance.index(self.plan.faults.len())];
-            self.make(fault).await;
+            let number = self.due;
+            self.due += 1;
+            let only = self.plan.only.as_ref();
+            if only.is_none_or(|only| only.contains(&number)) {
+                self.made.push((number, fault));
+                // Its own stream: the same fault, whichever others are left out.
+                let chance = Chance::new(self.plan.seed, &format!("fault {number}"));
+                self.make(fault, &chance).await;
+            }
         }
     }
 
@@ -70,7 +96,7 @@ impl Faults {
         for at in 0..self.nodes().len() {
             let node = self.nodes()[at].clone();
             if !node.is_up() {
-                let soon = now + Duration::from_millis(self.chance.within(50..3_000));
+                let soon = now + Duration::from_millis(self.returns.within(50..3_000));
                 if *self.back_at.entry(at).or_insert(soon) <= now {
                     self.back_at.remove(&at);
                     self.start(at).await;
@@ -98,8 +124,8 @@ impl Faults {
         learn_vnodes(&self.arena, &node);
     }
 
-    async fn make(&mut self, fault: Fault) {
-        let at = self.chance.index(self.nodes().len());
+    async fn make(&mut self, fault: Fault, chance: &Chance) {
+        let at = chance.index(self.nodes().len());
         let node = self.nodes()[at].clone();
         match fault {
             Fault::Stall | Fault::FailSyncs if !node.is_up() => {}
@@ -111,31 +137,61 @@ impl Faults {
                 node.crash();
             }
             Fault::Split | Fault::OneWay | Fault::SlowWay | Fault::LossyWay => {
-                self.spoil_ways(fault);
+                self.spoil_ways(fault, chance);
             }
             Fault::OpenWays => {
                 self.note("all ways open");
                 self.arena.cluster.network().open_all();
             }
             Fault::Stall => {
-                let milliseconds = self.chance.within(50..3_000);
+                let milliseconds = chance.within(50..3_000);
                 self.note(&format!("{} stalls for {milliseconds} ms", node.name()));
                 self.arena.cluster.set_stalled(&node, true);
                 let until = Instant::now() + Duration::from_millis(milliseconds);
                 self.stalled_until.insert(at, until);
             }
-            Fault::Skew | Fault::Jump => {
-                let most = if fault == Fault::Skew { 240 } else { JUMP_MS };
-                let span = u64::try_from(2 * most).expect("positive");
-                let wrong = i64::try_from(self.chance.within(0..span)).expect("small") - most;
-                self.note(&format!(
-                    "{}'s wall clock is off by {wrong} ms",
-                    node.name()
-                ));
-                node.clock().set_wrong_by_ms(wrong);
+            Fault::Skew | Fault::Jump | Fault::Drift => self.spoil_clock(fault, &node, chance),
+            Fault::SlowSyncs | Fault::FailSyncs | Fault::FullDisk => {
+                self.spoil_disk(fault, &node, chance);
             }
+            Fault::Damage => self.damage(at),
+            Fault::Wipe => self.replace_disk(self.damaged.unwrap_or(at)).await,
+            Fault::Forget => self.forget(at, chance).await,
+            Fault::NewEpoch => self.begin_epoch(&node).await,
+            Fault::Reset => self.reset_connections(&node, chance),
+        }
+    }
+
+    fn spoil_clock(&self, fault: Fault, node: &SimNode, chance: &Chance) {
+        let around_zero = |most: u64| {
+            let drawn = i64::try_from(chance.within(0..2 * most)).expect("small");
+            drawn - i64::try_from(most).expect("small")
+        };
+        if fault == Fault::Drift {
+            let drift = around_zero(DRIFT_PPM);
+            self.note(&format!(
+                "{}'s wall clock drifts by {drift} µs/s",
+                node.name()
+            ));
+            return node.clock().set_drift_ppm(drift);
+        }
+        let longest_jump = u64::try_from(JUMP_MS).expect("positive");
+        let wrong = around_zero(if fault == Fault::Skew {
+            240
+        } else {
+            longest_jump
+        });
+        self.note(&format!(
+            "{}'s wall clock is off by {wrong} ms",
+            node.name()
+        ));
+        node.clock().set_wrong_by_ms(wrong);
+    }
+
+    fn spoil_disk(&self, fault: Fault, node: &SimNode, chance: &Chance) {
+        match fault {
             Fault::SlowSyncs => {
-                let most = [1, 30, 300, 1500][self.chance.index(4)];
+                let most = [1, 30, 300, 1500][chance.index(4)];
                 self.note(&format!("{} syncs in up to {most} ms", node.name()));
                 node.disk().set_sync_takes(if most == 1 {
                     SyncTakes::Usual
@@ -147,14 +203,24 @@ impl Faults {
                 self.note(&format!("{}'s syncs fail", node.name()));
                 node.disk().set_syncs_fail(true);
             }
-            Fault::FullDisk => {
-                let full = self.chance.hits(500);
+            _ => {
+                let full = chance.hits(500);
                 self.note(&format!("{}'s disk is full: {full}", node.name()));
                 node.disk().set_full(full);
             }
-            Fault::Damage => self.damage(at),
-            Fault::Wipe => self.replace_disk(self.damaged.unwrap_or(at)).await,
-            Fault::NewEpoch => self.begin_epoch(&node).await,
+        }
+    }
+
+    /// Connections of a node break, not always all of them.
+    fn reset_connections(&self, node: &SimNode, chance: &Chance) {
+        let network = self.arena.cluster.network();
+        self.note(&format!("connections of {} break", node.name()));
+        for other in self.nodes().iter().filter(|other| other.id() != node.id()) {
+            for (from, to) in [(node.id(), other.id()), (other.id(), node.id())] {
+                if chance.hits(700) {
+                    network.reset(from, to);
+                }
+            }
         }
     }
 
@@ -166,13 +232,13 @@ impl Faults {
         self.arena.invariants.report(checked);
     }
 
-    fn spoil_ways(&self, fault: Fault) {
+    fn spoil_ways(&self, fault: Fault, chance: &Chance) {
         let network = self.arena.cluster.network();
-        let side = |_: &Arc<SimNode>| self.chance.hits(500);
+        let side = |_: &Arc<SimNode>| chance.hits(500);
         let one_side: Vec<bool> = self.nodes().iter().map(side).collect();
         let way = match fault {
-            Fault::SlowWay => Way::Slow([20, 200, 1000][self.chance.index(3)]),
-            Fault::LossyWay => Way::Lossy([20, 100, 400][self.chance.index(3)]),
+            Fault::SlowWay => Way::Slow([20, 200, 1000][chance.index(3)]),
+            Fault::LossyWay => Way::Lossy([20, 100, 400][chance.index(3)]),
             _ => Way::Cut,
         };
         let both = fault == Fault::Split;
@@ -186,7 +252,7 @@ impl Faults {
                         *here && !*there
                     };
                 // Not always all of them: partial partitions.
-                if spoils && (both || self.chance.hits(700)) {
+                if spoils && (both || chance.hits(700)) {
                     network.set_way(from.id(), to.id(), way);
                     spoiled.extend([" ", from.name(), "->", to.name()]);
                 }
@@ -259,6 +325,40 @@ impl Faults {
         self.damaged = None;
     }
 
+    /// A node that stopped in order has lost some of its records when it comes back, and does not know
+    /// which: it keeps its vnodes, so rules V3 and V4 have to keep its new dots apart from the lost ones.
+    async fn forget(&mut self, at: usize, chance: &Chance) {
+        if self.damaged.is_some() {
+            return; // the last good copy may be this one
+        }
+        let node = self.nodes()[at].clone();
+        for other in self.nodes() {
+            self.arena.cluster.set_stalled(other, false);
+        }
+        self.stalled_until.clear();
+        node.disk().set_sync_takes(SyncTakes::Usual);
+        node.disk().set_full(false);
+        let _ = timeout(LONGEST_REQUEST * 2, node.stop()).await;
+        node.crash();
+        self.back_at.remove(&at);
+        // Whatever counted on the old disk has ended.
+        sleep(LONGEST_REQUEST).await;
+        let share = [1000, 500, 100][chance.index(3)];
+        let lost = node.disk().lose_records(share);
+        self.note(&format!("{} has lost {lost} records", node.name()));
+        for other in 0..self.nodes().len() {
+            if other != at && !self.nodes()[other].is_up() {
+                self.start(other).await;
+            }
+        }
+        node.start_shut()
+            .await
+            .expect("only clients' records are lost");
+        learn_vnodes(&self.arena, &node);
+        self.rebuild(at).await;
+        node.open();
+    }
+
     async fn rebuild(&self, at: usize) {
         let target = &self.nodes()[at];
         for (space, key) in self.arena.all_keys() {
@@ -317,8 +417,11 @@ impl Faults {
     }
 }
 
-/// Tells the invariants whose vnodes those are.
+/// Tells the invariants whose vnodes those are, and which placement the node holds.
 pub(crate) fn learn_vnodes(arena: &Arena, node: &SimNode) {
+    if let Some(held) = node.held_placement() {
+        arena.invariants.learn_placement(node.id(), &held);
+    }
     let placement = arena.cluster.placement(1);
     let own = placement.index_of(node.id());
     for vnode in node.vnodes() {

@@ -1,14 +1,20 @@
 //! Hands the recording to the checker.
 
-use annulus_checker::{History, Tolerance};
+use annulus_checker::{History, KeyspacePromise, Record, Tolerance};
+use annulus_node::simulation::UNSYNCED_KEYSPACE;
 
 use crate::broken::Broken;
 use crate::faults::JUMP_MS;
+use crate::plan::Plan;
 use crate::workload::Arena;
 
 /// The first rule that the history breaks.
-pub(crate) fn judge(arena: &Arena) -> Result<(), Broken> {
-    let records = std::mem::take(&mut arena.recording.lock().records);
+pub(crate) fn judge(plan: &Plan, arena: &Arena) -> Result<(), Broken> {
+    let mut records = std::mem::take(&mut arena.recording.lock().records);
+    records.push(Record::Keyspace(KeyspacePromise {
+        keyspace: UNSYNCED_KEYSPACE.to_owned(),
+        may_lose_acknowledged: plan.kills(),
+    }));
     let tolerance = Tolerance {
         clock_skew_us: u64::try_from(2 * JUMP_MS).expect("positive") * 1000,
         deadline_us: 10_000_000,

@@ -9,7 +9,8 @@
 //! | [`convergence`] | what has to come back after them |
 //! | [`recording`], [`judgement`] | the history in the checker's words, and its verdict |
 //! | [`invariants`] | what holds at every moment |
-//! | [`seeds`] | many seeds; one seed; one seed twice |
+//! | [`seeds`], [`many`] | many seeds; one seed; one seed twice |
+//! | [`shrink`] | a failure with fewer faults |
 //! | [`scenarios`] | faults that a seed may not combine |
 //! | [`mistakes`] | that mistakes made on purpose are found |
 
@@ -18,10 +19,12 @@ mod convergence;
 mod faults;
 mod invariants;
 mod judgement;
+mod many;
 mod mistakes;
 mod plan;
 mod recording;
 mod run;
 mod scenarios;
 mod seeds;
+mod shrink;
 mod workload;

@@ -1,54 +1,132 @@
 //! Mistakes made on purpose, and the number of seeds within which each must be found.
+//!
+//! Run with `cargo xtask simulate --mistakes` it prints the table of `docs/simulation.md`.
+
+use std::time::Duration;
 
 use annulus_node::simulation::Mistake;
 
-use crate::plan::Plan;
+use crate::plan::{Fault, Plan};
 use crate::run::run;
 
-/// Each with the seeds within which it must be found.
-///
-/// [`Mistake::NoFreshEpochWhenAbsent`] and [`Mistake::NoEventAfterAmnesia`] stay without effect: they need a
-/// vnode that loses single keys and stays the same vnode, which a node does not do any more (damage
-/// makes a key unavailable, a lost disk makes new vnodes). `causality`'s model tests show what they
-/// are for. [`Mistake::DamageReadsAsAbsent`] has a scenario of its own.
-const MISTAKES: [(Mistake, u64); 11] = [
-    (Mistake::AcknowledgeBeforeSync, 10),
-    (Mistake::OneAckTooFew, 10),
-    (Mistake::MintOnNonOwner, 10),
-    (Mistake::NoDistrustAfterUncleanStart, 40),
-    (Mistake::RepairMints, 20),
-    (Mistake::FenceOnlyBefore, 40),
-    (Mistake::RejectedThoughApplied, 10),
-    (Mistake::ContextCoversUnseen, 20),
-    (Mistake::DigestsIgnored, 20),
-    (Mistake::FailedSyncIgnored, 40),
-    (Mistake::RetryMintsAgain, 20),
+/// What a seed is about when it looks for a mistake.
+type Tuned = fn(u64) -> Plan;
+
+/// Each with the plans under which it is looked for, and the seeds within which it must be found.
+const MISTAKES: [(Mistake, Tuned, u64); 16] = [
+    (Mistake::AcknowledgeBeforeSync, Plan::short, 10),
+    (Mistake::OneAckTooFew, Plan::short, 10),
+    (Mistake::MintOnNonOwner, Plan::short, 10),
+    (Mistake::NoFreshEpochWhenAbsent, forgetful, 20),
+    (Mistake::NoEventAfterAmnesia, forgetful, 40),
+    (Mistake::NoDistrustAfterUncleanStart, Plan::short, 40),
+    (Mistake::OneCounterForVnode, late_syncs, 40),
+    (Mistake::RepairMints, Plan::short, 20),
+    (Mistake::FenceOnlyBefore, Plan::short, 60),
+    (Mistake::RejectedThoughApplied, Plan::short, 10),
+    (Mistake::ContextCoversUnseen, Plan::short, 20),
+    (Mistake::DigestsIgnored, Plan::short, 20),
+    (Mistake::DamageReadsAsAbsent, damaged, 20),
+    (Mistake::FailedSyncIgnored, Plan::short, 40),
+    (Mistake::RetryMintsAgain, Plan::short, 20),
+    (Mistake::MergeForgetsExpiry, Plan::short, 10),
 ];
+
+/// Nodes lose records and keep their vnodes, while writes reach few others: what V3 and V4 are for.
+fn forgetful(seed: u64) -> Plan {
+    let faults = vec![
+        Fault::Forget,
+        Fault::Forget,
+        Fault::OneWay,
+        Fault::Split,
+        Fault::LossyWay,
+        Fault::OpenWays,
+    ];
+    Plan {
+        nodes: 3,
+        keys: 24,
+        clients: 4,
+        think_ms: 30,
+        lasts: Duration::from_secs(120),
+        storm: Duration::from_secs(120),
+        calm_ms: (50, 600),
+        faults,
+        ..Plan::of(seed)
+    }
+}
+
+/// Nodes crash before their own syncs of what others have synced, and write again before they read.
+fn late_syncs(seed: u64) -> Plan {
+    let faults = vec![
+        Fault::Crash,
+        Fault::Crash,
+        Fault::SlowSyncs,
+        Fault::SlowSyncs,
+        Fault::OneWay,
+        Fault::OpenWays,
+    ];
+    Plan {
+        nodes: 3,
+        keys: 24,
+        clients: 8,
+        think_ms: 30,
+        lasts: Duration::from_secs(120),
+        storm: Duration::from_secs(120),
+        calm_ms: (50, 800),
+        faults,
+        ..Plan::of(seed)
+    }
+}
+
+/// Records are damaged while ways are cut.
+fn damaged(seed: u64) -> Plan {
+    let faults = vec![
+        Fault::Damage,
+        Fault::Wipe,
+        Fault::OneWay,
+        Fault::Split,
+        Fault::LossyWay,
+    ];
+    Plan {
+        nodes: 3,
+        keys: 1,
+        calm_ms: (50, 300),
+        faults,
+        ..Plan::short(seed)
+    }
+}
+
+/// The first seed that finds it, and the rule.
+fn search(seeds: u64, plan: impl Fn(u64) -> Plan) -> Option<(u64, String)> {
+    (1..=seeds).find_map(|seed| Some((seed, run(&plan(seed)).broken?.rule)))
+}
 
 #[test]
 fn every_mistake_is_found() {
+    println!("| mistake | found by | seeds | at most |");
+    println!("|---|---|---|---|");
     let mut missed = Vec::new();
-    for (mistake, seeds) in MISTAKES {
-        let found = (1..=seeds).find_map(|seed| {
-            let broken = run(&Plan::of(seed).with(mistake)).broken?;
-            Some((seed, broken.rule))
-        });
-        match found {
-            Some((seed, rule)) => println!("{mistake:?}: seed {seed}, {rule}"),
-            None => missed.push((mistake, seeds)),
+    for (mistake, plan, most) in MISTAKES {
+        match search(most, |seed| plan(seed).with(mistake)) {
+            Some((seeds, rule)) => println!("| `{mistake:?}` | {rule} | {seeds} | {most} |"),
+            None => missed.push((mistake, most)),
         }
     }
+    let forgets = |seed| Plan {
+        forgets_tail: true,
+        ..Plan::short(seed)
+    };
+    let (seeds, rule) = search(20, forgets).expect("a lost tail is found");
+    println!("| the end of the log is lost | {rule} | {seeds} | 20 |");
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
 
 #[test]
-fn a_recovery_that_drops_the_end_of_the_log_is_found() {
-    let found = (1..=20).find_map(|seed| {
-        let plan = Plan {
-            forgets_tail: true,
-            ..Plan::of(seed)
-        };
-        run(&plan).broken
-    });
-    println!("{:?}", found.expect("20 seeds find it").rule);
+fn plans_tuned_to_a_mistake_find_nothing_without_it() {
+    for plan in [forgetful, late_syncs, damaged] {
+        for seed in 1..=4 {
+            let plan = plan(seed);
+            crate::seeds::judge(&plan, &run(&plan));
+        }
+    }
 }

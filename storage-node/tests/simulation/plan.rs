@@ -12,18 +12,24 @@ pub(crate) struct Plan {
     pub(crate) replicas: u16,
     pub(crate) clients: u64,
     pub(crate) keys: usize,
-    /// How long clients and faults go on.
+    /// A client's longest pause between requests, in milliseconds.
+    pub(crate) think_ms: u64,
+    /// How long the run goes on.
     pub(crate) lasts: Duration,
+    /// How long clients and faults go on until all is healed and compared, and the next storm begins.
+    pub(crate) storm: Duration,
     /// Shortest and longest pause between faults, in milliseconds.
     pub(crate) calm_ms: (u64, u64),
     pub(crate) faults: Vec<Fault>,
+    /// Only the faults of these numbers are made; `None`: all.
+    pub(crate) only: Option<Vec<u64>>,
     pub(crate) mistake: Option<Mistake>,
     /// Recovery drops the end of the log: a mistake of the disk's side.
     pub(crate) forgets_tail: bool,
 }
 
 /// One kind of fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     Crash,
     CrashAll,
@@ -33,19 +39,22 @@ pub(crate) enum Fault {
     SlowWay,
     LossyWay,
     OpenWays,
+    Reset,
     Stall,
     Skew,
     Jump,
+    Drift,
     SlowSyncs,
     FailSyncs,
     FullDisk,
     Damage,
     Wipe,
+    Forget,
     NewEpoch,
 }
 
 /// Each as often as it stands here.
-const ALL: [Fault; 26] = [
+const ALL: [Fault; 30] = [
     Fault::Crash,
     Fault::Crash,
     Fault::Crash,
@@ -62,17 +71,24 @@ const ALL: [Fault; 26] = [
     Fault::OpenWays,
     Fault::OpenWays,
     Fault::OpenWays,
+    Fault::Reset,
+    Fault::Reset,
     Fault::Stall,
     Fault::Skew,
     Fault::Jump,
+    Fault::Drift,
     Fault::SlowSyncs,
     Fault::SlowSyncs,
     Fault::FailSyncs,
     Fault::FullDisk,
     Fault::Damage,
     Fault::Wipe,
+    Fault::Forget,
     Fault::NewEpoch,
 ];
+
+/// How long a seed's clients and faults go on, in simulated minutes.
+pub(crate) const MINUTES: u64 = 10;
 
 impl Plan {
     /// The plan of a seed. Every run has some faults of its own, not all of them: what is always on
@@ -90,10 +106,13 @@ impl Plan {
             nodes: [3, 3, 4, 5, 5][chance.index(5)],
             replicas: 3,
             clients: chance.within(2..9),
-            keys: [1, 2, 4, 8][chance.index(4)],
-            lasts: Duration::from_secs(chance.within(15..60)),
+            keys: [1, 2, 4, 8, 24][chance.index(5)],
+            think_ms: [30, 100, 300][chance.index(3)],
+            lasts: Duration::from_secs(60 * MINUTES),
+            storm: Duration::from_secs([15, 40, 120][chance.index(3)]),
             calm_ms: (100, longest),
             faults,
+            only: None,
             mistake: None,
             forgets_tail: false,
         }
@@ -101,8 +120,28 @@ impl Plan {
 
     /// Whether a node may lose what it had: then a write on one disk alone may be lost.
     pub(crate) fn loses_disks(&self) -> bool {
-        let loses = |fault: &Fault| matches!(fault, Fault::Damage | Fault::Wipe);
+        let loses = |fault: &Fault| matches!(fault, Fault::Damage | Fault::Wipe | Fault::Forget);
         self.faults.iter().any(loses)
+    }
+
+    /// Whether processes may end with unsynced data: then a write that waited for no disk may be lost.
+    pub(crate) fn kills(&self) -> bool {
+        let kills = |fault: &Fault| {
+            let kill = [Fault::Crash, Fault::CrashAll, Fault::Stop, Fault::FailSyncs];
+            kill.contains(fault)
+        };
+        self.loses_disks() || self.faults.iter().any(kills)
+    }
+
+    /// The same, for one storm and all of the time on busy clients.
+    pub(crate) fn short(seed: u64) -> Self {
+        let lasts = Duration::from_secs(Chance::new(seed, "how long").within(15..60));
+        Self {
+            lasts,
+            storm: lasts,
+            think_ms: 30,
+            ..Self::of(seed)
+        }
     }
 
     /// The same with a mistake.

@@ -1,5 +1,6 @@
 //! One simulation from its plan to its verdict.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use crate::broken::Broken;
 use crate::faults::{Faults, learn_vnodes};
 use crate::invariants::Invariants;
-use crate::plan::Plan;
+use crate::plan::{Fault, Plan};
 use crate::workload::{Arena, Client};
 use crate::{convergence, judgement};
 
@@ -25,30 +26,58 @@ pub(crate) struct Report {
     pub(crate) operations: u64,
     /// Of which so many were answered with success.
     pub(crate) acknowledged: u64,
+    /// The faults that were made, by number.
+    pub(crate) faults: Vec<(u64, Fault)>,
     pub(crate) simulated: Duration,
-    /// The last of what happened, for people.
+    /// The last of what happened, for people; only of [`run_traced`].
     pub(crate) trace: Vec<String>,
+    /// What each disk held of the key concerned in the end; only of [`run_traced`].
+    pub(crate) disks: Vec<String>,
 }
 
-/// Lines of a trace that are printed.
+impl Report {
+    /// How often each kind of fault was made.
+    pub(crate) fn fault_counts(&self) -> BTreeMap<Fault, u64> {
+        let mut counts = BTreeMap::new();
+        for (_, fault) in &self.faults {
+            *counts.entry(*fault).or_default() += 1;
+        }
+        counts
+    }
+}
+
+/// Lines of a failure's trace that are printed.
 const TRACE_LINES: usize = 400;
 
 /// Runs a plan, on this thread.
 pub(crate) fn run(plan: &Plan) -> Report {
+    run_with(plan, None)
+}
+
+/// The same, with what happened in words: of a failure the last lines, and those about its key; of all
+/// else everything, if it is `whole`.
+pub(crate) fn run_traced(plan: &Plan, whole: bool) -> Report {
+    run_with(plan, Some(whole))
+}
+
+fn run_with(plan: &Plan, traced: Option<bool>) -> Report {
     let _mistake = make(plan.mistake);
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O needs nothing");
-    runtime.block_on(simulate(plan))
+    runtime.block_on(simulate(plan, traced))
 }
 
-async fn simulate(plan: &Plan) -> Report {
+async fn simulate(plan: &Plan, traced: Option<bool>) -> Report {
     let invariants = Arc::new(Invariants::default());
     let observer: Arc<dyn Observer> = invariants.clone();
     let began = Instant::now();
     let cluster = SimCluster::new(plan.seed, plan.nodes, plan.replicas, &observer);
+    if traced.is_some() {
+        cluster.trace().keep_lines();
+    }
     let arena = Arc::new(Arena {
         cluster: Arc::new(cluster),
         invariants,
@@ -57,36 +86,64 @@ async fn simulate(plan: &Plan) -> Report {
         keys: plan.keys,
         loses_disks: plan.loses_disks(),
         began,
-        ends: began + plan.lasts,
+        ends: Mutex::new(began),
+        think_ms: plan.think_ms,
     });
-    let broken = go_through(plan, &arena).await.err();
-    let trace = arena.cluster.trace();
-    let about = broken.as_ref().and_then(|broken| broken.key.clone());
-    let wanted = |line: &str| match &about {
-        // Faults and comings and goings concern every key.
-        Some(key) => line.contains(key.as_str()) || !line.contains('/'),
-        None => true,
-    };
+    let mut faults = Faults::new(plan, arena.clone());
+    let broken = go_through(plan, &arena, &mut faults).await.err();
     let (operations, acknowledged) = {
         let recording = arena.recording.lock();
         (recording.operations(), recording.acknowledged())
+    };
+    let trace = arena.cluster.trace();
+    let (lines, disks) = match (traced, &broken) {
+        (None, _) | (Some(false), None) => (Vec::new(), Vec::new()),
+        (Some(true), _) => (trace.last(usize::MAX, |_| true), disks(&arena, None)),
+        (Some(false), Some(broken)) => {
+            let about = broken.key.as_deref();
+            // Faults and comings and goings concern every key.
+            let wanted =
+                |line: &str| about.is_none_or(|key| is_about(line, key) || !line.contains('/'));
+            (trace.last(TRACE_LINES, wanted), disks(&arena, about))
+        }
     };
     Report {
         hash: trace.hash(),
         events: trace.events(),
         operations,
         acknowledged,
+        faults: faults.made().to_vec(),
         simulated: began.elapsed(),
-        trace: if broken.is_some() {
-            trace.last(TRACE_LINES, wanted)
-        } else {
-            Vec::new()
-        },
+        trace: lines,
+        disks,
         broken,
     }
 }
 
-async fn go_through(plan: &Plan, arena: &Arc<Arena>) -> Result<(), Broken> {
+/// Whether the line names the key, and not one that begins so.
+fn is_about(line: &str, key: &str) -> bool {
+    line.split([' ', ':']).any(|word| word == key)
+}
+
+/// What each owner's disk holds: of that key, or of all.
+fn disks(arena: &Arena, about: Option<&str>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (space, key) in arena.all_keys() {
+        let name = format!("{space}/{key}");
+        if about.is_some_and(|about| about != name) {
+            continue;
+        }
+        let (owners, stored) = arena.cluster.locate(&space, &key);
+        let held = owners.iter().map(|owner| {
+            let disk = owner.disk().describe(&stored);
+            format!("{}'s disk: {name} = {disk}", owner.name())
+        });
+        lines.extend(held);
+    }
+    lines
+}
+
+async fn go_through(plan: &Plan, arena: &Arc<Arena>, faults: &mut Faults) -> Result<(), Broken> {
     for node in arena.cluster.nodes() {
         if plan.forgets_tail {
             node.disk().forget_tail_at_crashes();
@@ -95,19 +152,39 @@ async fn go_through(plan: &Plan, arena: &Arc<Arena>) -> Result<(), Broken> {
         node.install(arena.cluster.placement(1)).await;
         learn_vnodes(arena, node);
     }
-    let clients: Vec<_> = (0..plan.clients)
-        .map(|number| tokio::spawn(Client::new(number, plan.seed, arena.clone()).run()))
+    let mut clients: Vec<_> = (0..plan.clients)
+        .map(|number| Client::new(number, plan.seed, arena.clone()))
         .collect();
-    let mut faults = Faults::new(plan, arena.clone());
+    let ends = arena.began + plan.lasts;
+    while Instant::now() < ends {
+        *arena.ends.lock() = ends.min(Instant::now() + plan.storm);
+        clients = storm(arena, faults, clients).await?;
+        convergence::drive(arena).await?;
+        arena.invariants.check()?;
+    }
+    convergence::record(arena).await?;
+    judgement::judge(plan, arena)
+}
+
+/// Clients and faults together until the storm is over, and then all faults end.
+async fn storm(
+    arena: &Arena,
+    faults: &mut Faults,
+    clients: Vec<Client>,
+) -> Result<Vec<Client>, Broken> {
+    let running: Vec<_> = clients
+        .into_iter()
+        .map(|client| tokio::spawn(client.run()))
+        .collect();
     faults.run().await;
     arena.invariants.check()?;
     faults.heal().await;
-    for client in clients {
-        if let Err(panicked) = client.await {
-            std::panic::resume_unwind(panicked.into_panic());
+    let mut rested = Vec::with_capacity(running.len());
+    for client in running {
+        match client.await {
+            Ok(client) => rested.push(client),
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
     }
-    convergence::drive(arena).await?;
-    arena.invariants.check()?;
-    judgement::judge(arena)
+    Ok(rested)
 }

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use annulus_node::simulation::Mistake;
-
 use crate::plan::{Fault, Plan};
 use crate::run::run;
+use crate::seeds::judge;
 
 /// A plan with these faults, one upon the other.
 fn plan(seed: u64, faults: &[Fault]) -> Plan {
@@ -13,7 +12,9 @@ fn plan(seed: u64, faults: &[Fault]) -> Plan {
         nodes: 3,
         keys: 2,
         lasts: Duration::from_secs(30),
+        storm: Duration::from_secs(30),
         calm_ms: (100, 800),
+        think_ms: 30,
         faults: faults.to_vec(),
         ..Plan::of(seed)
     }
@@ -23,10 +24,7 @@ fn holds(faults: &[Fault]) {
     for seed in 1..=3 {
         let report = run(&plan(seed, faults));
         assert!(report.operations > 100, "{} operations", report.operations);
-        if let Some(broken) = report.broken {
-            report.trace.iter().for_each(|line| println!("{line}"));
-            panic!("{faults:?}, seed {seed}: {broken}");
-        }
+        judge(&plan(seed, faults), &report);
     }
 }
 
@@ -66,21 +64,11 @@ fn requests_that_come_late_or_twice_happen_once() {
 }
 
 #[test]
-fn damage_that_passes_for_absence_is_found() {
-    let faults = [
-        Fault::Damage,
-        Fault::Wipe,
-        Fault::OneWay,
-        Fault::Split,
-        Fault::LossyWay,
-    ];
-    let found = (1..=40).find_map(|seed| {
-        let plan = Plan {
-            calm_ms: (50, 300),
-            keys: 1,
-            ..plan(seed, &faults)
-        };
-        run(&plan.with(Mistake::DamageReadsAsAbsent)).broken
-    });
-    println!("{}", found.expect("40 seeds find it").rule);
+fn a_vnode_that_has_lost_records_gives_no_dot_twice() {
+    holds(&[Fault::Forget, Fault::Forget, Fault::OneWay, Fault::Crash]);
+}
+
+#[test]
+fn connections_that_break_leave_no_doubt_about_what_was_rejected() {
+    holds(&[Fault::Reset, Fault::Reset, Fault::SlowWay, Fault::LossyWay]);
 }

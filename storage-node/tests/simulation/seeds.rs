@@ -1,88 +1,96 @@
-//! Seeds: as many as fit into a minute, one by its number, and one twice.
+//! Seeds: many at a time, one by its number, and one twice.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::plan::Plan;
-use crate::run::{Report, run};
+use crate::many::{Many, many, number};
+use crate::plan::{MINUTES, Plan};
+use crate::run::{Report, run, run_traced};
+use crate::shrink::{self, Reproduction};
 
-/// Seeds that a run of all tests tries at most; more with `ANNULUS_SEEDS`.
-const SEEDS: u64 = 80;
+/// Seeds that a plain `cargo test` tries, and how long each lasts, in simulated minutes. `cargo xtask test`
+/// asks for more of both.
+const QUICK: (u64, u64) = (40, 1);
 
-/// A run of all tests takes this long for seeds at most. Does not hold with `ANNULUS_SEEDS`.
-const AT_MOST: Duration = Duration::from_secs(60);
-
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
-    )
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long the simulation itself takes"
-)]
-fn stopwatch() -> Instant {
-    Instant::now()
+/// The plan of a seed as the environment wants it.
+pub(crate) fn asked_plan(seed: u64, minutes: u64) -> Plan {
+    let minutes = number("ANNULUS_SIMULATED_MINUTES").unwrap_or(minutes);
+    Plan {
+        lasts: Duration::from_secs(60 * minutes),
+        ..Plan::of(seed)
+    }
 }
 
 /// Prints what broke and how to see it again; then fails.
-fn judge(plan: &Plan, report: &Report) {
-    let Some(broken) = &report.broken else {
+pub(crate) fn judge(plan: &Plan, report: &Report) {
+    if report.broken.is_none() {
         return;
-    };
-    for line in &report.trace {
+    }
+    let report = run_traced(plan, false);
+    let broken = report.broken.as_ref().expect("it breaks every time");
+    for line in report.trace.iter().chain(&report.disks) {
         println!("{line}");
     }
     println!("{plan:?}");
-    println!("again: cargo xtask simulate --seed {}", plan.seed);
+    println!("again: {}", Reproduction(plan));
     panic!("seed {}: {broken}", plan.seed);
 }
 
 #[test]
 fn every_seed_keeps_the_promises() {
     let first = number("ANNULUS_FIRST_SEED").unwrap_or(1);
-    let asked = number("ANNULUS_SEEDS");
-    let (started, mut simulated) = (stopwatch(), Duration::ZERO);
-    let (mut seeds, mut events, mut operations, mut acknowledged) = (0, 0, 0, 0);
-    for seed in first..first + asked.unwrap_or(SEEDS) {
-        if asked.is_none() && started.elapsed() > AT_MOST {
-            break;
-        }
-        let plan = Plan::of(seed);
-        let report = run(&plan);
-        judge(&plan, &report);
-        seeds += 1;
-        events += report.events;
-        operations += report.operations;
-        acknowledged += report.acknowledged;
-        simulated += report.simulated;
+    let seeds = number("ANNULUS_SEEDS").unwrap_or(QUICK.0);
+    let plan = |seed| asked_plan(seed, QUICK.1);
+    let many = Many::until_seed(first, first + seeds);
+    let total = many.run(plan);
+    if let Some((plan, report)) = &total.failed {
+        judge(plan, report);
     }
-    let took = started.elapsed();
+    println!("{total}");
     assert!(
-        acknowledged * 3 > operations,
+        total.acknowledged * 3 > total.operations,
         "faults leave nothing to judge"
-    );
-    println!(
-        "{seeds} seeds, {:.0} simulated s in {:.1} s = {:.0} a second; {events} events, {operations} operations of which {acknowledged} succeeded",
-        simulated.as_secs_f64(),
-        took.as_secs_f64(),
-        simulated.as_secs_f64() / took.as_secs_f64(),
     );
 }
 
-/// For `cargo xtask simulate`: `ANNULUS_SEED`, and `ANNULUS_SIMULATED_MINUTES` of faults.
+#[test]
+#[ignore = "goes on for as long as it is told: cargo xtask soak"]
+fn soak() {
+    let first = number("ANNULUS_FIRST_SEED").unwrap_or(1);
+    let minutes = number("ANNULUS_SOAK_MINUTES").unwrap_or(1);
+    let many = Many::for_minutes(first, minutes);
+    let total = many.run(|seed| asked_plan(seed, MINUTES));
+    println!("{total}");
+    if let Some((plan, report)) = &total.failed {
+        judge(plan, report);
+    }
+}
+
+/// For `cargo xtask simulate`: `ANNULUS_SEED`; `ANNULUS_SIMULATED_MINUTES`; `ANNULUS_ONLY_FAULTS`, their numbers;
+/// `ANNULUS_TRACE` prints everything that happens.
 #[test]
 fn one_seed() {
-    let mut plan = Plan::of(number("ANNULUS_SEED").unwrap_or(1));
-    if let Some(minutes) = number("ANNULUS_SIMULATED_MINUTES") {
-        plan.lasts = Duration::from_secs(60 * minutes);
+    let seed = number("ANNULUS_SEED");
+    let only = std::env::var("ANNULUS_ONLY_FAULTS").ok();
+    let plan = Plan {
+        only: only.map(|numbers| shrink::numbers(&numbers)),
+        ..asked_plan(seed.unwrap_or(1), if seed.is_some() { MINUTES } else { 1 })
+    };
+    let report = if std::env::var_os("ANNULUS_TRACE").is_some() {
+        let report = run_traced(&plan, true);
+        for line in report.trace.iter().chain(&report.disks) {
+            println!("{line}");
+        }
+        report
+    } else {
+        run(&plan)
+    };
+    if report.broken.is_some() && plan.only.is_none() {
+        shrink::print(&plan, &report);
     }
-    let report = run(&plan);
     judge(&plan, &report);
     println!(
-        "seed {}: {} nodes, {} clients, {} keys, {:.0} simulated s, {} events, {} operations of which {} succeeded, nothing broken",
+        "seed {}: {} nodes, {} clients, {} keys, {:.0} simulated s, {} events, {} operations of which {} succeeded, \
+         {} faults, nothing broken",
         plan.seed,
         plan.nodes,
         plan.clients,
@@ -91,21 +99,29 @@ fn one_seed() {
         report.events,
         report.operations,
         report.acknowledged,
+        report.faults.len(),
     );
     println!("hash {:016x}", report.hash);
 }
 
 #[test]
 fn a_seed_gives_the_same_events_every_time() {
-    for seed in [1, 7, 11] {
-        let plan = Plan::of(seed);
-        let (first, second) = (run(&plan), run(&plan));
+    for seed in [1, 7, 11, 12] {
+        let plan = Plan::short(seed);
+        let (first, second) = (run(&plan), run_traced(&plan, false));
         assert!(first.events > 1000, "seed {seed}: {} events", first.events);
         assert_eq!(first.hash, second.hash, "seed {seed}");
     }
 }
 
 #[test]
+fn a_seed_gives_the_same_events_on_every_thread() {
+    let here = run(&Plan::short(3)).hash;
+    let there = many(&[3, 3], Plan::short);
+    assert_eq!(there, [here, here]);
+}
+
+#[test]
 fn seeds_differ() {
-    assert_ne!(run(&Plan::of(1)).hash, run(&Plan::of(2)).hash);
+    assert_ne!(run(&Plan::short(1)).hash, run(&Plan::short(2)).hash);
 }

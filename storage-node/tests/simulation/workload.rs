@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_causality::{RequestId, VersionVector};
-use annulus_node::simulation::{Chance, Done, Seen, SimCluster, Terms};
+use annulus_node::simulation::{Chance, Done, Seen, SimCluster, Terms, UNSYNCED_KEYSPACE};
 use annulus_proto::model::{Consistency, Key, KeyspaceName, Outcome, RequestError, TimeToLive};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -25,7 +25,10 @@ pub(crate) struct Arena {
     /// Writes must be on more than one disk, because disks get lost.
     pub(crate) loses_disks: bool,
     pub(crate) began: Instant,
-    pub(crate) ends: Instant,
+    /// When the present storm ends.
+    pub(crate) ends: Mutex<Instant>,
+    /// A client's longest pause between requests, in milliseconds.
+    pub(crate) think_ms: u64,
 }
 
 impl Arena {
@@ -33,14 +36,24 @@ impl Arena {
         u64::try_from(self.began.elapsed().as_micros()).expect("a simulation ends some day")
     }
 
+    /// Whether the present storm goes on.
+    pub(crate) fn is_stormy(&self) -> bool {
+        Instant::now() < *self.ends.lock() && self.invariants.check().is_ok()
+    }
+
     /// Every key that clients use.
     pub(crate) fn all_keys(&self) -> Vec<(KeyspaceName, Key)> {
-        let spaces = [KeyspaceName::kv(), KeyspaceName::data()];
+        let spaces = [KeyspaceName::kv(), KeyspaceName::data(), unsynced()];
         let keys = spaces
             .into_iter()
             .flat_map(|space| (0..self.keys).map(move |number| (space.clone(), key_of(number))));
         keys.collect()
     }
+}
+
+/// The keyspace that does not wait for disks.
+pub(crate) fn unsynced() -> KeyspaceName {
+    KeyspaceName::new(UNSYNCED_KEYSPACE).expect("a valid name")
 }
 
 fn key_of(number: usize) -> Key {
@@ -67,18 +80,21 @@ impl Client {
         }
     }
 
-    pub(crate) async fn run(mut self) {
-        while Instant::now() < self.arena.ends && self.arena.invariants.check().is_ok() {
-            sleep(Duration::from_millis(self.chance.within(0..30))).await;
+    /// Asks until the storm ends.
+    pub(crate) async fn run(mut self) -> Self {
+        while self.arena.is_stormy() {
+            let think = self.chance.within(0..self.arena.think_ms);
+            sleep(Duration::from_millis(think)).await;
             self.step().await;
         }
+        self
     }
 
     async fn step(&mut self) {
-        let space = if self.chance.hits(650) {
-            KeyspaceName::kv()
-        } else {
-            KeyspaceName::data()
+        let space = match self.chance.within(0..100) {
+            0..60 => KeyspaceName::kv(),
+            60..90 => KeyspaceName::data(),
+            _ => unsynced(),
         };
         // The first keys are hot.
         let most = self.chance.within(0..self.arena.keys as u64) + 1;
@@ -211,6 +227,7 @@ impl Client {
     ) -> Answer {
         if let Ok(done) = &answer
             && done.existed
+            && *space != unsynced()
             && let Some(dot) = annulus_checker::minted_dot(Some(&terms.context), &done.clock)
         {
             let mut event = VersionVector::new();

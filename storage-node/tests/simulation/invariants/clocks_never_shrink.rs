@@ -14,7 +14,7 @@ impl ClocksNeverShrink {
                     "{} forgets: {before:?} became {:?}",
                     wrote.node, wrote.after
                 );
-                Err(Broken::new("I3 clocks never shrink", what))
+                Err(Broken::new("I3 clocks never shrink", what).about(wrote.stored_key))
             }
             _ => Ok(()),
         }

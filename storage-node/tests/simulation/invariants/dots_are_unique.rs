@@ -1,26 +1,49 @@
-//! I1: a dot of a key names at most one value, for ever, whatever was lost meanwhile.
+//! I1: a dot of a key names at most one value, with one stamp and one time to live, for ever, whatever
+//! was lost meanwhile. The bytes of an expired value may be gone.
 
 use std::collections::HashMap;
 
-use annulus_causality::{Content, Dot};
+use annulus_causality::{Content, Dot, HlcStamp, Sibling};
 use annulus_node::simulation::Wrote;
 
+use super::new_siblings;
 use crate::broken::Broken;
 
 #[derive(Debug, Default)]
-pub(super) struct DotsAreUnique(HashMap<(Vec<u8>, Dot), Content>);
+pub(super) struct DotsAreUnique(HashMap<Vec<u8>, HashMap<Dot, Named>>);
+
+#[derive(Debug, Clone)]
+struct Named {
+    content: Content,
+    stamp: HlcStamp,
+    expires_at_ms: Option<u64>,
+}
+
+impl Named {
+    fn is(&self, sibling: &Sibling) -> bool {
+        let reclaimed = self.expires_at_ms.is_some() && sibling.content == Content::Tombstone;
+        self.stamp == sibling.stamp
+            && self.expires_at_ms == sibling.expires_at_ms
+            && (self.content == sibling.content || reclaimed)
+    }
+}
 
 impl DotsAreUnique {
     pub(super) fn wrote(&mut self, wrote: &Wrote<'_>) -> Result<(), Broken> {
-        for sibling in wrote.after.siblings() {
-            let name = (wrote.stored_key.to_vec(), sibling.dot);
-            let first = self
-                .0
-                .entry(name)
-                .or_insert_with(|| sibling.content.clone());
-            if *first != sibling.content {
-                let what = format!("dot {} is {first:?} and {:?}", sibling.dot, sibling.content);
-                return Err(Broken::new("I1 dots are unique", what));
+        for sibling in new_siblings(wrote) {
+            if !self.0.contains_key(wrote.stored_key) {
+                self.0.insert(wrote.stored_key.to_vec(), HashMap::new());
+            }
+            let named = self.0.get_mut(wrote.stored_key);
+            let named = named.expect("it was put there");
+            let first = named.entry(sibling.dot).or_insert_with(|| Named {
+                content: sibling.content.clone(),
+                stamp: sibling.stamp,
+                expires_at_ms: sibling.expires_at_ms,
+            });
+            if !first.is(sibling) {
+                let what = format!("dot {} is {first:?} and {sibling:?}", sibling.dot);
+                return Err(Broken::new("I1 dots are unique", what).about(wrote.stored_key));
             }
         }
         Ok(())

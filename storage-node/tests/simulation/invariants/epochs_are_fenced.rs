@@ -13,6 +13,7 @@ pub(super) fn served(served: &Served) -> Result<(), Broken> {
         node,
         asked_under,
         held,
+        ..
     } = served;
     let what = format!("{node} answers under epoch {asked_under}, and holds {held:?}");
     Err(Broken::new("I12 epochs are fenced", what))

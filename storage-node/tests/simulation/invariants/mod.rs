@@ -7,20 +7,31 @@
 //! | [`only_owners_mint`] | I4: only owners of a key mint for it |
 //! | [`acknowledged_is_on_disk`] | I8, I21: an acknowledged write is on the disks of W owners, and a crash leaves it there |
 //! | [`rejected_is_invisible`] | I9: a rejected write is on no disk, at no time |
+//! | [`damage_is_unavailable`] | I10: a damaged record is never answered for, as a value or as none |
 //! | [`epochs_are_fenced`] | I12: no answer is given under another epoch than was asked under |
+//! | [`no_ack_after_failed_sync`] | I22: after a failed fsync nothing is acknowledged |
+//! | [`epochs_never_fall`] | I25: a node's epoch never falls; I16: an epoch has one placement |
+//!
+//! Where the others are checked: `docs/simulation.md`.
 
 pub(crate) mod acknowledged_is_on_disk;
 mod clocks_never_shrink;
+mod damage_is_unavailable;
 mod dots_are_unique;
 mod epochs_are_fenced;
+mod epochs_never_fall;
+mod no_ack_after_failed_sync;
 mod only_owners_mint;
 mod rejected_is_invisible;
 
-use annulus_node::simulation::{Observer, Served, Wrote};
+use annulus_causality::{KeyState, Sibling};
+use annulus_node::simulation::{Answered, Observer, Served, Wrote};
+use annulus_ring::Placement;
 
 use crate::broken::Broken;
 use clocks_never_shrink::ClocksNeverShrink;
 use dots_are_unique::DotsAreUnique;
+use epochs_never_fall::EpochsNeverFall;
 use only_owners_mint::OnlyOwnersMint;
 use parking_lot::Mutex;
 use rejected_is_invisible::RejectedIsInvisible;
@@ -34,6 +45,7 @@ struct Inner {
     dots: DotsAreUnique,
     minters: OnlyOwnersMint,
     rejected: RejectedIsInvisible,
+    epochs: EpochsNeverFall,
     broken: Option<Broken>,
 }
 
@@ -63,6 +75,16 @@ impl Invariants {
         inner.look(found);
     }
 
+    /// The placement that a node holds.
+    pub(crate) fn learn_placement(&self, node: annulus_ring::NodeId, placement: &Placement) {
+        let mut inner = self.0.lock();
+        let found = inner.epochs.holds(node, placement.epoch());
+        inner.look(found);
+        let fingerprint = placement.fingerprint();
+        let found = inner.epochs.knows(placement.epoch(), fingerprint);
+        inner.look(found);
+    }
+
     /// A vnode and the node that has it, which owns it or not.
     pub(crate) fn learn_vnode(
         &self,
@@ -88,6 +110,22 @@ impl Observer for Invariants {
     }
 
     fn served(&self, served: &Served) {
-        self.report(epochs_are_fenced::served(served));
+        let mut inner = self.0.lock();
+        if served.answer != Answered::Written {
+            inner.look(epochs_are_fenced::served(served));
+        }
+        inner.look(damage_is_unavailable::served(served));
+        inner.look(no_ack_after_failed_sync::served(served));
+        if let Some(held) = served.held {
+            let found = inner.epochs.holds(served.node, held);
+            inner.look(found);
+        }
     }
+}
+
+/// The siblings that a write brings: those that the node did not have just so.
+fn new_siblings<'w>(wrote: &'w Wrote<'_>) -> impl Iterator<Item = &'w Sibling> {
+    let before = wrote.before.map_or(&[][..], KeyState::siblings);
+    let siblings = wrote.after.siblings().iter();
+    siblings.filter(move |sibling| !before.contains(sibling))
 }

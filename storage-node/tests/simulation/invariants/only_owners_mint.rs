@@ -6,6 +6,7 @@ use annulus_causality::VnodeId;
 use annulus_node::simulation::Wrote;
 use annulus_ring::NodeId;
 
+use super::new_siblings;
 use crate::broken::Broken;
 
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ impl OnlyOwnersMint {
 
     pub(super) fn wrote(&self, wrote: &Wrote<'_>) -> Result<(), Broken> {
         let partition = u16::from_be_bytes([wrote.stored_key[0], wrote.stored_key[1]]);
-        for sibling in wrote.after.siblings() {
+        for sibling in new_siblings(wrote) {
             let vnode = sibling.dot.actor.vnode;
             let Some((node, minted_for, owns)) = self.0.get(&vnode) else {
                 continue; // of a run that ended before anybody looked
@@ -28,7 +29,7 @@ impl OnlyOwnersMint {
                     "{node} minted {} in partition {partition} and does not own it",
                     sibling.dot
                 );
-                return Err(Broken::new("I4 only owners mint", what));
+                return Err(Broken::new("I4 only owners mint", what).about(wrote.stored_key));
             }
         }
         Ok(())

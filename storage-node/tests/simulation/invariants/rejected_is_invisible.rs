@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use annulus_causality::Content;
 use annulus_node::simulation::Wrote;
 
+use super::new_siblings;
 use crate::broken::Broken;
 
 #[derive(Debug, Default)]
@@ -15,16 +16,16 @@ pub(super) struct RejectedIsInvisible {
 
 impl RejectedIsInvisible {
     pub(super) fn wrote(&mut self, wrote: &Wrote<'_>) -> Result<(), Broken> {
-        for sibling in wrote.after.siblings() {
+        for sibling in new_siblings(wrote) {
             let Content::Value(value) = &sibling.content else {
                 continue;
             };
             if self.rejected.contains(&value[..]) {
                 let value = String::from_utf8_lossy(value);
-                return Err(broken(&format!(
-                    "{value} was rejected, now {} has it",
-                    wrote.node
-                )));
+                return Err(
+                    broken(&format!("{value} was rejected, now {} has it", wrote.node))
+                        .about(wrote.stored_key),
+                );
             }
             if !self.written.contains(&value[..]) {
                 self.written.insert(value.to_vec());
