@@ -11,7 +11,7 @@ export ROCKSDB_STATIC := 1
 # Leave out the tests that need a cluster: make test E2E=no
 E2E ?= yes
 
-.PHONY: help up down test soak verify fix bench deps env
+.PHONY: help up down test soak verify fix bench faults deps env
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
@@ -38,6 +38,9 @@ fix: deps ## Format, apply what clippy can mend, write the generated files
 
 bench: deps ## Run the benchmarks and print their figures
 	cargo xtask bench
+
+faults: deps ## Run five real nodes under faults for ten minutes and judge what they did
+	cargo xtask faults
 
 deps: ## Install what a Debian machine with Rust and Go lacks, and build the RocksDB archive once
 	@xtask/install-packages

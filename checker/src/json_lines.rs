@@ -117,6 +117,11 @@ impl<W: Write> Writer<W> {
         write_line(&mut self.to, record)
     }
 
+    /// Brings what was added so far to where it is written to.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+
     /// Flushes, and gives back what was written to.
     pub fn finish(mut self) -> io::Result<W> {
         self.to.flush()?;

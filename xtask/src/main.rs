@@ -9,6 +9,7 @@ mod archive;
 mod bench;
 mod cache;
 mod check_history;
+mod faults;
 mod generated;
 mod lab;
 mod simulate;
@@ -65,6 +66,18 @@ enum Task {
     },
     /// Judge a recorded history, as JSON lines, by what the store promises.
     CheckHistory(check_history::Asked),
+    /// Run real nodes under real faults (killed, cut off, with full and damaged disks), and judge what they did.
+    Faults {
+        /// The seed: it decides which faults come when, and what clients ask.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How long faults go on.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// How many nodes.
+        #[arg(long, default_value_t = 5)]
+        nodes: u64,
+    },
     /// Run the benchmarks: the libraries', and a local ring of three nodes under load.
     Bench,
 }
@@ -84,6 +97,11 @@ fn main() -> ExitCode {
             first_seed,
         } => simulate::soak(minutes, first_seed),
         Task::CheckHistory(asked) => check_history::run(&asked),
+        Task::Faults {
+            seed,
+            minutes,
+            nodes,
+        } => faults::run(seed, minutes, nodes),
         Task::Bench => bench::run(),
     };
     match result {

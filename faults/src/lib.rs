@@ -1,0 +1,47 @@
+//! Real node processes under real faults, judged by the checker that judges simulations.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`plan`], [`fault`], [`chance`] | which faults come when: drawn from a seed; pure |
+//! | [`run`] | a whole run: set up, clients and faults, healing, judgement |
+//! | `conductor` | begins and ends faults at their times |
+//! | `damage`, `disk`, `rebuild` | damaged, full and replaced disks |
+//! | `network`, `wall_clock`, `node_process` | what a fault is done to |
+//! | [`isolation`], `site`, `founding`, `ring` | namespaces, places, the ring |
+//! | `workload`, `values`, `recording` | clients and what they were told |
+//! | `convergence`, `copies`, [`judge`] | what the nodes hold at the end; the rules |
+//!
+//! Invariants: all that a run makes is inside of namespaces of its own; every fault ends; what the seed decides
+//! is decided before anything runs (what then happens is decided by the machine too, so a run is
+//! not repeated exactly by its seed, only its plan is).
+//!
+//! Leaves to others: the rules (`annulus-checker`), finer and repeatable faults (the simulation).
+
+#![forbid(unsafe_code)]
+
+mod admin;
+pub mod chance;
+mod clock;
+mod command;
+mod conductor;
+mod convergence;
+mod copies;
+mod damage;
+mod disk;
+pub mod fault;
+mod founding;
+pub mod isolation;
+pub mod judge;
+mod network;
+mod node_process;
+pub mod plan;
+mod rebuild;
+mod recording;
+mod ring;
+pub mod run;
+mod site;
+mod values;
+mod wall_clock;
+mod workload;
+
+pub use site::Engine;
