@@ -13,6 +13,9 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// How long tasks that are left over at an orderly end may take to go away.
+const LAST_TASKS_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+
 fn main() -> ExitCode {
     let args = Args::parse();
     match args
@@ -48,8 +51,14 @@ fn run(config: Config) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
     let ended = runtime.block_on(serve(config));
-    // Threads that are stuck on a failed disk must not keep the process from ending.
-    runtime.shutdown_background();
+    if ended.is_ok() {
+        // Tasks that were cut off still hold the database: they let go of it before the end of the
+        // process tears RocksDB's own threads down under it, which aborts.
+        runtime.shutdown_timeout(LAST_TASKS_TIMEOUT);
+    } else {
+        // Threads that are stuck on a failed disk must not keep the process from ending.
+        runtime.shutdown_background();
+    }
     ended
 }
 
