@@ -21,6 +21,8 @@
 //! - a digest depends on the clock and the dots only, never on values or expiry ([`KeyState::digest`]).
 
 #![forbid(unsafe_code)]
+// The order of a hash map is not repeated by a simulation's seed.
+#![warn(clippy::iter_over_hash_type)]
 
 pub mod codec;
 pub mod context;

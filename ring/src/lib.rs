@@ -47,6 +47,8 @@
 //! ```
 
 #![forbid(unsafe_code)]
+// The order of a hash map is not repeated by a simulation's seed.
+#![warn(clippy::iter_over_hash_type)]
 
 mod claim;
 mod document;

@@ -19,6 +19,8 @@
 //! A request comes in at an edge of any node, is carried out by that node's coordinator, which
 //! asks the replicas of the key's owners, each over its own storage.
 #![forbid(unsafe_code)]
+// The order of a hash map is not repeated by a simulation's seed.
+#![warn(clippy::iter_over_hash_type)]
 
 pub mod args;
 pub mod clock;

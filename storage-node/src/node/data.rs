@@ -34,6 +34,10 @@ pub(super) async fn open(
         EngineKind::Rocksdb => {
             let (dir, options) = (dir.clone(), config.storage.rocks_options());
             // Replaying a long log takes seconds.
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "opening blocks; simulations open their own disks"
+            )]
             let opening = tokio::task::spawn_blocking(move || Store::open(&dir, &options));
             opening.await.map_err(data_error)?.map_err(data_error)?
         }

@@ -206,6 +206,10 @@ impl PlacementStore {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "file work blocks; simulations keep no file"
+    )]
     let work = tokio::task::spawn_blocking(work);
     work.await
         .expect("file work does not panic and is not cancelled while the runtime runs")

@@ -336,6 +336,10 @@ impl Replica {
         if !shared.workers.may_block() {
             return shared.stop();
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "joining threads blocks; simulations have none"
+        )]
         let stopped = tokio::task::spawn_blocking(move || shared.stop()).await;
         stopped.unwrap_or(Err(ReplicaError::Stopped { applied: true }))
     }

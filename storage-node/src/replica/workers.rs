@@ -49,7 +49,12 @@ impl Workers {
         match self {
             Self::Threads(threads) => {
                 let thread = std::thread::Builder::new().name(format!("commit-{number}"));
-                threads.lock().push(thread.spawn(move || committer.run())?);
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "log writes block; in simulations committers are tasks"
+                )]
+                let started = thread.spawn(move || committer.run())?;
+                threads.lock().push(started);
             }
             #[cfg(feature = "simulation")]
             Self::Tasks(tasks, pace) => {

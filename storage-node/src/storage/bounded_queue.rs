@@ -181,6 +181,7 @@ mod tests {
     #[test]
     fn what_was_taken_before_the_close_is_still_given_out() {
         let queue = Arc::new(BoundedQueue::new(LIMIT));
+        #[expect(clippy::disallowed_methods, reason = "the queue is for threads")]
         let taker = thread::spawn({
             let queue = queue.clone();
             move || std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>()

@@ -90,6 +90,10 @@ impl HighWater {
             let shared = shared.clone();
             move || keep_mark(&shared, &file, found)
         };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the mark is written beside the log's thread; simulations have no mark"
+        )]
         let thread = std::thread::Builder::new()
             .name("high-water".into())
             .spawn(keep)

@@ -73,9 +73,13 @@ impl IoPool {
         let start = |number| {
             let queue = queue.clone();
             let work = move || std::iter::from_fn(|| queue.pop()).for_each(|job| job());
-            std::thread::Builder::new()
-                .name(format!("io-{number}"))
-                .spawn(work)
+            let thread = std::thread::Builder::new().name(format!("io-{number}"));
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "disk reads block; in simulations they are tasks"
+            )]
+            let started = thread.spawn(work);
+            started
         };
         let threads = (0..options.threads.max(1))
             .map(start)
@@ -165,6 +169,10 @@ mod tests {
                 pool.run(job).await
             }
         });
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the test waits for the pool's thread"
+        )]
         tokio::task::spawn_blocking(move || has_started.recv().unwrap())
             .await
             .unwrap();

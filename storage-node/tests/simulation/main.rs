@@ -14,6 +14,8 @@
 //! | [`scenarios`] | faults that a seed may not combine |
 //! | [`mistakes`] | that mistakes made on purpose are found |
 
+#![warn(clippy::iter_over_hash_type)]
+
 mod broken;
 mod convergence;
 mod faults;
