@@ -1,6 +1,7 @@
 //! `cargo xtask simulate` and `soak`: simulations of the storage node, from their seeds.
 
 use std::io::{BufRead, BufReader};
+use std::path::{PathBuf, absolute};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,8 +34,11 @@ pub(crate) struct Asked {
     /// Print everything that happens, not only what led to a failure.
     #[arg(long)]
     trace: bool,
+    /// Write the recorded history there, for `check-history`.
+    #[arg(long)]
+    record: Option<PathBuf>,
     /// Make mistakes on purpose instead, and print the seeds that it took to find each.
-    #[arg(long, conflicts_with_all = ["seed", "minutes", "only", "trace"])]
+    #[arg(long, conflicts_with_all = ["seed", "minutes", "only", "trace", "record"])]
     mistakes: bool,
 }
 
@@ -98,6 +102,10 @@ fn run_seed(seed: u64, asked: &Asked) -> Result<()> {
     }
     if asked.trace {
         command.env("ANNULUS_TRACE", "whole");
+    }
+    if let Some(record) = &asked.record {
+        // The test runs in its package's directory.
+        command.env("ANNULUS_RECORD", absolute(record)?);
     }
     command.current_dir(root()).stdout(Stdio::piped());
     let mut simulation = command.spawn().context("start cargo")?;

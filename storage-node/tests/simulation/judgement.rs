@@ -1,6 +1,10 @@
 //! Hands the recording to the checker.
 
-use annulus_checker::{History, KeyspacePromise, Record, Tolerance};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+use annulus_checker::{History, KeyspacePromise, Record, Tolerance, json_lines};
 use annulus_node::simulation::UNSYNCED_KEYSPACE;
 
 use crate::broken::Broken;
@@ -15,6 +19,9 @@ pub(crate) fn judge(plan: &Plan, arena: &Arena) -> Result<(), Broken> {
         keyspace: UNSYNCED_KEYSPACE.to_owned(),
         may_lose_acknowledged: plan.kills(),
     }));
+    if let Some(path) = std::env::var_os("ANNULUS_RECORD") {
+        write(&records, Path::new(&path)).expect("the recording is written");
+    }
     let tolerance = Tolerance {
         clock_skew_us: u64::try_from(2 * JUMP_MS).expect("positive") * 1000,
         deadline_us: 10_000_000,
@@ -30,6 +37,14 @@ pub(crate) fn judge(plan: &Plan, arena: &Arena) -> Result<(), Broken> {
             what: describe(&history, &violation),
         }),
     }
+}
+
+fn write(records: &[Record], path: &Path) -> std::io::Result<()> {
+    let mut writer = json_lines::Writer::new(BufWriter::new(File::create(path)?))?;
+    for record in records {
+        writer.write(record)?;
+    }
+    writer.finish().map(drop)
 }
 
 fn describe(history: &History, violation: &annulus_checker::Violation) -> String {

@@ -66,7 +66,7 @@ fn soak() {
 }
 
 /// For `cargo xtask simulate`: `ANNULUS_SEED`; `ANNULUS_SIMULATED_MINUTES`; `ANNULUS_ONLY_FAULTS`, their numbers;
-/// `ANNULUS_TRACE` prints everything that happens.
+/// `ANNULUS_TRACE` prints everything that happens; `ANNULUS_RECORD` is a file for the history.
 #[test]
 fn one_seed() {
     let seed = number("ANNULUS_SEED");
