@@ -14,6 +14,7 @@
 //! | [`keyspace`] | rules of groups of keys |
 //! | [`telemetry`] | logs and metrics |
 //! | [`clock`], [`entropy`] | time and randomness, handed in |
+//! | `watched` | values that are waited for |
 //! | `simulation`, `mistake` | whole clusters in one thread under faults; feature `simulation`, never in a release |
 //!
 //! A request comes in at an edge of any node, is carried out by that node's coordinator, which
@@ -40,5 +41,6 @@ pub mod shutdown;
 pub mod simulation;
 pub mod storage;
 pub mod telemetry;
+mod watched;
 
 pub use node::{Addresses, Node, StartError, UncleanEnd};

@@ -268,22 +268,19 @@ struct Follower {
 impl Follower {
     /// The first placement makes the node serve.
     async fn follow(self) {
-        let mut epochs = self.placement.subscribe();
         let mut phases = self.phase.subscribe();
         loop {
-            epochs.mark_unchanged();
+            let seen = self.placement.epoch();
             phases.mark_unchanged();
             if let Some(placement) = self.placement.current() {
                 self.ring.set(&placement);
                 self.phase.set(Phase::Serving);
             }
             self.report(&phases).await;
-            let gone = tokio::select! {
-                changed = epochs.changed() => changed.is_err(),
-                changed = phases.changed() => changed.is_err(),
-            };
-            if gone {
-                return;
+            tokio::select! {
+                biased;
+                changed = phases.changed() => if changed.is_err() { return },
+                () = self.placement.epoch_after(seen) => {}
             }
         }
     }

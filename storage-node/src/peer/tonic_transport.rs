@@ -80,12 +80,13 @@ impl TonicTransport {
     }
 
     async fn follow_placement(&self) {
-        let mut epochs = self.0.placement.subscribe();
         loop {
+            let seen = self.0.placement.epoch();
             self.match_placement();
             tokio::select! {
-                changed = epochs.changed() => if changed.is_err() { return },
+                biased;
                 () = self.0.shutdown.cancelled() => return,
+                () = self.0.placement.epoch_after(seen) => {}
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use annulus_proto::model::{ErrorCode, RequestError};
 use annulus_ring::{NodeId, NodeIndex, Placement, RingEpoch};
 use arc_swap::ArcSwapOption;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::decision::{self, Decision, PlacementRefused};
@@ -13,6 +13,7 @@ use super::file::{self, PlacementFileError};
 use crate::mistake::{self, Mistake};
 use crate::replica::{Replica, ReplicaError};
 use crate::storage::{DataDir, DataDirError};
+use crate::watched::Watched;
 
 /// What came of an offered placement that was not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +57,7 @@ struct Inner {
     data_dir: Option<Arc<DataDir>>,
     replica: Replica,
     current: ArcSwapOption<Placement>,
-    epochs: watch::Sender<RingEpoch>,
+    epoch: Watched<RingEpoch>,
     installing: Mutex<()>,
 }
 
@@ -76,7 +77,7 @@ impl PlacementStore {
             data_dir,
             replica,
             current: ArcSwapOption::empty(),
-            epochs: watch::Sender::new(RingEpoch(0)),
+            epoch: Watched::new(RingEpoch(0)),
             installing: Mutex::new(()),
         }));
         if let Some(placement) = persisted {
@@ -110,9 +111,14 @@ impl PlacementStore {
         placement.index_of(self.0.node)
     }
 
-    /// Tells of every new epoch once it is in use.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<RingEpoch> {
-        self.0.epochs.subscribe()
+    /// The epoch in use; 0 before the first.
+    pub(crate) fn epoch(&self) -> RingEpoch {
+        self.0.epoch.get()
+    }
+
+    /// Waits until another epoch than this is in use.
+    pub(crate) async fn epoch_after(&self, seen: RingEpoch) {
+        self.0.epoch.wait_for(|epoch| epoch != seen).await;
     }
 
     /// Waits until an epoch, or a later one, is in use.
@@ -121,9 +127,8 @@ impl PlacementStore {
         epoch: RingEpoch,
         deadline: Instant,
     ) -> Option<Arc<Placement>> {
-        let mut epochs = self.subscribe();
-        let reached = epochs.wait_for(|held| *held >= epoch);
-        timeout_at(deadline, reached).await.ok()?.ok()?;
+        let reached = self.0.epoch.wait_for(|held| held >= epoch);
+        timeout_at(deadline, reached).await.ok()?;
         self.current()
     }
 
@@ -193,7 +198,7 @@ impl PlacementStore {
         let made = self.0.replica.own(owned, epoch).await;
         made.map_err(|error| InstallError::Vnodes { epoch, error })?;
         self.0.current.store(Some(placement));
-        self.0.epochs.send_replace(epoch);
+        self.0.epoch.set(epoch);
         Ok(())
     }
 

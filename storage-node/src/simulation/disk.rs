@@ -18,7 +18,6 @@ use annulus_ring::NodeId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::chance::Chance;
@@ -32,6 +31,7 @@ use crate::storage::{
     Batch, Change, Engine, EngineError, EngineEstimates, Entry, InMemory, KeyRange, MemoryEngine,
     Persistence, ScanLimit, Space,
 };
+use crate::watched::Watched;
 
 /// How often memory doesn't have a record, in a thousand lookups.
 const COLD_PER_MILLE: u64 = 50;
@@ -47,7 +47,7 @@ struct Inner {
     node: NodeId,
     medium: Mutex<Medium>,
     chance: Chance,
-    stalled: watch::Sender<bool>,
+    stalled: Watched<bool>,
     observer: Arc<dyn Observer>,
     /// Where writes are noted, and the node's name there.
     trace: OnceLock<(Arc<Trace>, String)>,
@@ -115,7 +115,7 @@ impl SimDisk {
             node,
             medium: Mutex::default(),
             chance,
-            stalled: watch::Sender::new(false),
+            stalled: Watched::new(false),
             observer,
             trace: OnceLock::new(),
         }))
@@ -248,7 +248,7 @@ impl SimDisk {
 
     /// Nothing is written or read while the disk stalls.
     pub fn set_stalled(&self, stalled: bool) {
-        self.0.stalled.send_replace(stalled);
+        self.0.stalled.set(stalled);
     }
 
     /// What a crash now would surely leave of a key.
@@ -427,11 +427,10 @@ impl SimEngine {
 
 impl DiskPace {
     fn takes(&self, milliseconds: u64) -> BoxFuture<'static, ()> {
-        let mut stalled = self.disk.0.stalled.subscribe();
+        let disk = self.disk.clone();
         Box::pin(async move {
             sleep(Duration::from_millis(milliseconds)).await;
-            // The sender lives as long as the disk; without it nobody waits any more.
-            let _ = stalled.wait_for(|stalled| !stalled).await;
+            disk.0.stalled.wait_for(|stalled| !stalled).await;
         })
     }
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use prost::Message as _;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::chance::Chance;
@@ -22,6 +22,7 @@ use super::disk::SimDisk;
 use super::observer::{Answered, Observer, Served};
 use super::trace::Trace;
 use crate::peer::{Call, PeerCallError, Reachability, Responder, Transport};
+use crate::watched::Watched;
 
 /// How long until a node that can't be reached is known for it.
 const NOTICED_AFTER: Duration = Duration::from_millis(800);
@@ -72,7 +73,7 @@ struct Host {
     running: Option<(u64, Responder)>,
     runs: u64,
     changed: Instant,
-    stalled: watch::Sender<bool>,
+    stalled: Arc<Watched<bool>>,
     disk: SimDisk,
 }
 
@@ -98,7 +99,7 @@ impl Network {
             running: None,
             runs: 0,
             changed: Instant::now(),
-            stalled: watch::Sender::new(false),
+            stalled: Arc::new(Watched::new(false)),
             disk,
         };
         self.state.lock().hosts.insert(node, host);
@@ -130,7 +131,7 @@ impl Network {
     /// Nothing reaches the node or leaves it while it stalls; it comes later.
     pub(super) fn set_stalled(&self, node: NodeId, stalled: bool) {
         let mut state = self.state.lock();
-        host_mut(&mut state, node).stalled.send_replace(stalled);
+        host_mut(&mut state, node).stalled.set(stalled);
     }
 
     /// Changes the way from one node to another; the way back stays as it is.
@@ -180,12 +181,11 @@ impl Network {
 
     /// Waits until the node does not stall.
     pub(super) async fn not_stalled(&self, node: NodeId) {
-        let mut stalled = {
+        let stalled = {
             let mut state = self.state.lock();
-            host_mut(&mut state, node).stalled.subscribe()
+            host_mut(&mut state, node).stalled.clone()
         };
-        // The sender lives as long as the network; without it nobody waits any more.
-        let _ = stalled.wait_for(|stalled| !stalled).await;
+        stalled.wait_for(|stalled| !stalled).await;
     }
 
     fn is_running(&self, node: NodeId, run: u64) -> bool {

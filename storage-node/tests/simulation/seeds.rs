@@ -106,7 +106,7 @@ fn one_seed() {
 
 #[test]
 fn a_seed_gives_the_same_events_every_time() {
-    for seed in [1, 7, 11, 12] {
+    for seed in 10..=20 {
         let plan = Plan::short(seed);
         let (first, second) = (run(&plan), run_traced(&plan, false));
         assert!(first.events > 1000, "seed {seed}: {} events", first.events);
