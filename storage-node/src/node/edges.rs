@@ -48,6 +48,10 @@ impl Listeners {
             address: listen.peer,
             source,
         };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the composition root opens the peers' socket"
+        )]
         let peer = TcpListener::bind(listen.peer).await.map_err(failed)?;
         let addresses = Addresses {
             grpc: grpc.1,

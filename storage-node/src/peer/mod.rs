@@ -33,6 +33,7 @@ mod transport;
 mod wire;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests of real sockets")]
 mod tests;
 
 pub(crate) use forwarded_write::{ForwardedAnswer, ForwardedWrite};

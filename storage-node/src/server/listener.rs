@@ -67,6 +67,10 @@ impl Listener {
     ) -> std::io::Result<Self> {
         Ok(Self {
             name,
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one place that opens clients' sockets"
+            )]
             socket: TcpListener::bind(address).await?,
             protocol,
         })
@@ -217,4 +221,5 @@ async fn refuse(mut stream: TcpStream, protocol: Protocol) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests of real sockets")]
 mod tests;

@@ -1,4 +1,5 @@
 //! The node from outside: real listeners on loopback, real peers, both storage engines.
+#![expect(clippy::disallowed_methods, reason = "tests of real sockets")]
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod bad_input;

@@ -108,7 +108,7 @@ impl Many {
 
     fn say(&self, total: &Mutex<Total>, said: &Mutex<Instant>) {
         let mut said = said.lock();
-        if self.until.is_some() && said.elapsed() >= PROGRESS_EVERY {
+        if said.elapsed() >= PROGRESS_EVERY {
             *said = stopwatch();
             let mut total = total.lock();
             total.took = self.started.elapsed();
