@@ -98,7 +98,7 @@ impl Conductor {
                 Ok(())
             }
             Kind::Pause => self.ring.process(node).lock().await.signal(Signal::SIGSTOP),
-            Kind::ClockStep => self.set_clock(node, fault.measure),
+            Kind::ClockStep | Kind::ClockLeap => self.set_clock(node, fault.measure),
             Kind::FullDisk => self.fill_disk(node, fault.measure.unsigned_abs()).await,
             Kind::DamageTable | Kind::DamageLog => {
                 let damaged = damage::begin(&self.ring, node, fault.kind, &self.damages).await?;
@@ -121,7 +121,7 @@ impl Conductor {
                 Ok(())
             }
             Kind::Pause => self.ring.process(node).lock().await.signal(Signal::SIGCONT),
-            Kind::ClockStep => self.set_clock(node, 0),
+            Kind::ClockStep | Kind::ClockLeap => self.set_clock(node, 0),
             Kind::FullDisk => {
                 disk::empty(&self.ring.site.data_dir(node))?;
                 self.ring.process(node).lock().await.start_expected()

@@ -30,6 +30,9 @@ pub enum Kind {
     Slow,
     /// The wall clock jumps, and jumps back at the end.
     ClockStep,
+    /// The same by seconds, beyond what nodes tolerate. Not among the [usual](Kind::USUAL) ones: values with a time
+    /// to live may then come and go by seconds, so little can be said about these.
+    ClockLeap,
     /// The disk is full; the ballast is removed at the end.
     FullDisk,
     /// Bytes of the tables on the running node's disk are changed; its disk is replaced at the end.
@@ -39,8 +42,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 14] = [
+    /// All but [`Kind::ClockLeap`].
+    pub const USUAL: [Self; 14] = [
         Self::Kill,
         Self::KillAll,
         Self::Stop,
@@ -77,7 +80,7 @@ impl Kind {
 
     /// Whether it is about a node's process or disk: a node has one such fault at a time.
     pub fn holds_process(self) -> bool {
-        !self.needs_network() && self != Self::ClockStep
+        !self.needs_network() && !matches!(self, Self::ClockStep | Self::ClockLeap)
     }
 }
 
@@ -95,6 +98,7 @@ impl fmt::Display for Kind {
             Self::Loss => "loss",
             Self::Slow => "slow",
             Self::ClockStep => "clock-step",
+            Self::ClockLeap => "clock-leap",
             Self::FullDisk => "full-disk",
             Self::DamageTable => "damage-table",
             Self::DamageLog => "damage-log",
@@ -121,7 +125,7 @@ impl fmt::Display for Fault {
             write!(f, " node-{}", node + 1)?;
         }
         match self.kind {
-            Kind::ClockStep => write!(f, " by {} ms", self.measure),
+            Kind::ClockStep | Kind::ClockLeap => write!(f, " by {} ms", self.measure),
             Kind::Loss => write!(f, " of {} %", self.measure),
             Kind::FullDisk => write!(f, " with {} % left", self.measure),
             Kind::OneWay if self.measure == 0 => f.write_str(" is not heard"),

@@ -88,15 +88,15 @@ pub async fn run(terms: &Terms, isolation: &Isolation) -> Result<bool> {
     ring.note("all faults have ended; the copies are to become the same");
     convergence::drive(&ring).await;
     ring.stop().await;
-    conclude(&conductor, &impossible)
+    conclude(&conductor, &kinds, &impossible)
 }
 
 /// Judges and prints.
-fn conclude(conductor: &Arc<Conductor>, impossible: &[Kind]) -> Result<bool> {
+fn conclude(conductor: &Arc<Conductor>, kinds: &[Kind], impossible: &[Kind]) -> Result<bool> {
     let ring = &conductor.ring;
     let path = ring.arena.recording.path().to_owned();
     ring.arena.recording.flush()?;
-    let judgement = judge_file(&path)?;
+    let judgement = judge_file(&path, kinds.contains(&Kind::ClockLeap))?;
     println!("\n{}", judgement.report);
     println!("{:14} {:>6}", "fault", "times");
     for (kind, count) in conductor.counts.lock().iter() {
