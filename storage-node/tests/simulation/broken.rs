@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use annulus_proto::model::{Key, KeyspaceName};
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Broken {
@@ -25,6 +27,12 @@ impl Broken {
     }
 
     /// It is about that key.
+    pub(crate) fn of_key(self, keyspace: &KeyspaceName, key: &Key) -> Self {
+        let key = Some(format!("{keyspace}/{key}"));
+        Self { key, ..self }
+    }
+
+    /// It is about the key that is stored so.
     pub(crate) fn about(self, stored_key: &[u8]) -> Self {
         let split = stored_key.get(NAME_AT..).and_then(|rest| {
             let (length, rest) = rest.split_first()?;

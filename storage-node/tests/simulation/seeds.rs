@@ -84,8 +84,10 @@ fn one_seed() {
     } else {
         run(&plan)
     };
-    if report.broken.is_some() && plan.only.is_none() {
-        shrink::print(&plan, &report);
+    if plan.only.is_none()
+        && let Some((_, text)) = shrink::shrunk(&plan, &report)
+    {
+        println!("{text}");
     }
     judge(&plan, &report);
     println!(

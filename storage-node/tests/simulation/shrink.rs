@@ -5,6 +5,7 @@
 //! are left out.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::plan::Plan;
 use crate::run::{Report, run};
@@ -18,6 +19,14 @@ pub(crate) struct Reproduction<'p>(pub(crate) &'p Plan);
 impl fmt::Display for Reproduction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let minutes = self.0.lasts.as_secs().div_ceil(60);
+        let of_seed = Plan {
+            lasts: Duration::from_secs(60 * minutes),
+            only: self.0.only.clone(),
+            ..Plan::of(self.0.seed)
+        };
+        if format!("{of_seed:?}") != format!("{:?}", self.0) {
+            return f.write_str("the test that failed; its plan is not that of a seed alone");
+        }
         write!(
             f,
             "cargo xtask simulate --seed {} --minutes {minutes}",
@@ -42,24 +51,25 @@ pub(crate) fn numbers(text: &str) -> Vec<u64> {
         .collect()
 }
 
-/// Shrinks a plan that broke a promise, and prints the smallest that breaks the same one.
-pub(crate) fn print(plan: &Plan, report: &Report) {
-    let Some(rule) = report.broken.as_ref().map(|broken| broken.rule.clone()) else {
-        return;
-    };
-    let (shrunk, attempts) = shrink(plan, report, &rule);
-    let faults = run(&shrunk).faults;
-    println!(
-        "shrunk from {} faults to {} in {attempts} runs: {faults:?}",
+/// Shrinks a plan that broke a promise: the smallest that was found to break the same one, and what to
+/// say of it.
+pub(crate) fn shrunk(plan: &Plan, report: &Report) -> Option<(Plan, String)> {
+    let rule = &report.broken.as_ref()?.rule;
+    let (shrunk, attempts) = shrink(plan, report, rule);
+    let again = run(&shrunk);
+    let text = format!(
+        "shrunk from {} faults to {} in {attempts} runs: {:?}\nagain, shrunk: {}\nas a scenario:\n{}",
         report.faults.len(),
-        faults.len()
+        again.faults.len(),
+        again.faults,
+        Reproduction(&shrunk),
+        scenario(&shrunk, rule)
     );
-    println!("again, shrunk: {}", Reproduction(&shrunk));
-    println!("as a scenario:\n{}", scenario(&shrunk, &rule));
+    Some((shrunk, text))
 }
 
 /// The smallest list of faults that was found, and the runs that it took.
-pub(crate) fn shrink(plan: &Plan, report: &Report, rule: &str) -> (Plan, usize) {
+fn shrink(plan: &Plan, report: &Report, rule: &str) -> (Plan, usize) {
     let with = |only: &[u64]| Plan {
         only: Some(only.to_vec()),
         ..plan.clone()
@@ -122,17 +132,22 @@ mod tests {
     use annulus_node::simulation::Mistake;
 
     use super::*;
+    use crate::run::run_traced;
 
     #[test]
     fn a_failure_keeps_its_rule_and_loses_the_faults_that_it_does_not_need() {
-        let plan = Plan::short(1).with(Mistake::OneAckTooFew);
+        let plan = Plan::of(1).with(Mistake::OneAckTooFew);
         let report = run(&plan);
-        let rule = report.broken.as_ref().expect("it is found").rule.clone();
-        let (shrunk, attempts) = shrink(&plan, &report, &rule);
-        assert!(attempts <= ATTEMPTS, "{attempts}");
-        let again = run(&shrunk);
-        assert_eq!(again.broken.map(|broken| broken.rule), Some(rule));
-        assert!(again.faults.len() <= report.faults.len());
+        let (shrunk, text) = shrunk(&plan, &report).expect("it is found");
+        let again = run_traced(&shrunk, false);
+        let rule = |report: &Report| report.broken.as_ref().map(|broken| broken.rule.clone());
+        assert_eq!(rule(&again), rule(&report));
+        assert!(again.faults.len() < 3, "{text}");
+        // What a person is shown: the way to the failure, and the disks.
+        assert!(!again.trace.is_empty() && !again.disks.is_empty());
+        for line in again.trace.iter().chain(&again.disks).chain([&text]) {
+            println!("{line}");
+        }
     }
 
     #[test]

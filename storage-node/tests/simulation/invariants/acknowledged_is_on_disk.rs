@@ -23,7 +23,7 @@ pub(crate) fn check(
     let what = format!(
         "{keyspace}/{key}: a write acknowledged with W = {w} is on {holders} owners' disks"
     );
-    Err(Broken::new("I8 acknowledged is on disk", what))
+    Err(Broken::new("I8 acknowledged is on disk", what).of_key(keyspace, key))
 }
 
 /// Everything that was acknowledged, key by key.
@@ -48,7 +48,8 @@ impl Acknowledged {
                         "{keyspace}/{key}: after a crash of all, no owner's disk knows {}",
                         actor.dot(counter)
                     );
-                    return Err(Broken::new("I21 a crash of all loses nothing", what));
+                    let broken = Broken::new("I21 a crash of all loses nothing", what);
+                    return Err(broken.of_key(keyspace, key));
                 }
             }
         }
