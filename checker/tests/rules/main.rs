@@ -10,3 +10,4 @@ mod phantom;
 mod recording;
 mod resurrection;
 mod scenario;
+mod unsynced;

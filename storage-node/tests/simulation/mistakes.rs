@@ -17,7 +17,7 @@ const MISTAKES: [(Mistake, Tuned, u64); 16] = [
     (Mistake::AcknowledgeBeforeSync, Plan::short, 10),
     (Mistake::OneAckTooFew, Plan::short, 10),
     (Mistake::MintOnNonOwner, Plan::short, 10),
-    (Mistake::NoFreshEpochWhenAbsent, forgetful, 20),
+    (Mistake::NoFreshEpochWhenAbsent, forgetful, 40),
     (Mistake::NoEventAfterAmnesia, forgetful, 40),
     (Mistake::NoDistrustAfterUncleanStart, Plan::short, 40),
     (Mistake::OneCounterForVnode, late_syncs, 40),
