@@ -13,7 +13,7 @@
 //! | [`storage`] | bytes that survive |
 //! | [`keyspace`] | rules of groups of keys |
 //! | [`telemetry`] | logs and metrics |
-//! | [`clock`], [`entropy`] | time and randomness, handed in |
+//! | [`clock`], [`entropy`], `net` | time, randomness and connections, handed in |
 //! | `watched` | values that are waited for |
 //! | `simulation`, `mistake` | whole clusters in one thread under faults; feature `simulation`, never in a release |
 //!
@@ -31,6 +31,7 @@ pub mod entropy;
 pub mod keyspace;
 mod membership;
 mod mistake;
+mod net;
 mod node;
 mod peer;
 mod placement;

@@ -10,27 +10,36 @@
 
 mod data;
 mod edges;
+#[cfg(feature = "simulation")]
+mod simulated;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use annulus_causality::ContextKey;
 use annulus_ring::NodeId;
+use prometheus_client::registry::Registry;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::data::Data;
 use self::edges::{Core, Edges, Listeners};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts};
 use crate::entropy::{Randomness, SystemRandomness};
 use crate::membership::MembershipView;
+use crate::net::Network;
 use crate::peer::{Peers, TonicTransport};
 use crate::replica::Replica;
 use crate::server::contexts::Contexts;
 use crate::server::phase::{Phase, PhaseSetter};
 use crate::telemetry::Metrics;
+
+#[cfg(feature = "simulation")]
+pub use self::simulated::Simulated;
 
 /// How long peers' streams may take to end.
 const LINKS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -91,6 +100,16 @@ struct Background {
     stop: CancellationToken,
 }
 
+/// What a node is handed of the world outside, its data opened.
+struct Surroundings {
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+    network: Network,
+    context_key: ContextKey,
+    data: Data,
+    registry: Registry,
+}
+
 /// Why a node did not end cleanly: the next start treats the end of its log as suspect.
 #[derive(Debug, thiserror::Error)]
 #[error("the node's data did not end clean: {0}")]
@@ -101,15 +120,41 @@ impl Node {
     /// its disk, or the one that it is handed through the admin port.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.validate()?;
-        let contexts = Contexts::new(config.read_context_key()?);
-        let keyspaces = Arc::new(config.build_keyspaces()?);
-        let listeners = Listeners::bind(&config.listen).await?;
+        let context_key = config.read_context_key()?;
+        let network = Network::System;
+        let listeners = Listeners::bind(&network, &config.listen).await?;
         let (clock, randomness) = system();
         let mut registry = Metrics::registry();
-
         let data = data::open(&config, &clock, &randomness, &mut registry).await?;
+        let around = Surroundings {
+            clock,
+            randomness,
+            network,
+            context_key,
+            data,
+            registry,
+        };
+        Self::compose(&config, listeners, around)
+    }
+
+    /// Puts the parts together, and begins to serve.
+    fn compose(
+        config: &Config,
+        listeners: Listeners,
+        around: Surroundings,
+    ) -> Result<Self, StartError> {
+        let Surroundings {
+            clock,
+            randomness,
+            network,
+            context_key,
+            data,
+            mut registry,
+        } = around;
+        let keyspaces = Arc::new(config.build_keyspaces()?);
         let background = Background::default();
         let transport = TonicTransport::start(
+            network,
             data.placement.clone(),
             clock.clone(),
             randomness.clone(),
@@ -142,14 +187,14 @@ impl Node {
             coordinator,
             transport,
             keyspaces,
-            contexts,
+            contexts: Contexts::new(context_key),
             metrics,
             clock,
             background: background.clone(),
         };
-        let id = core.data.dir.node_id();
+        let id = core.data.node_id;
         let replica = core.data.replica.clone();
-        let edges = Edges::serve(listeners, core, &config, &phase);
+        let edges = Edges::serve(listeners, core, config, &phase);
         tracing::info!(node_id = %id, addresses = ?edges.addresses(), "listening");
         Ok(Self {
             id,

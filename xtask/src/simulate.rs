@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 
 use crate::cache::root;
 use crate::steps::{cargo, execute};
@@ -19,9 +20,30 @@ pub(crate) const MINUTES: u64 = 10;
 /// How long `make soak` goes on, in minutes.
 pub(crate) const SOAK_MINUTES: u64 = 30;
 
+/// How much of the node is real: a test of the storage node each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Layer {
+    /// Its parts, over a network of requests.
+    Simulation,
+    /// Whole nodes, over TCP.
+    Turmoil,
+}
+
+impl Layer {
+    fn target(self) -> &'static str {
+        match self {
+            Self::Simulation => "simulation",
+            Self::Turmoil => "turmoil",
+        }
+    }
+}
+
 /// What to simulate.
 #[derive(clap::Args)]
 pub(crate) struct Asked {
+    /// What is simulated.
+    #[arg(long, value_enum, default_value = "simulation")]
+    layer: Layer,
     /// The seed: it decides everything.
     #[arg(long, required_unless_present = "mistakes")]
     seed: Option<u64>,
@@ -47,13 +69,13 @@ pub(crate) struct Asked {
 pub(crate) fn run(asked: &Asked) -> Result<()> {
     match asked.seed {
         Some(seed) => run_seed(seed, asked),
-        None => execute(&mut test("mistakes::every_mistake_is_found")),
+        None => execute(&mut test(asked.layer, "mistakes::every_mistake_is_found")),
     }
 }
 
 /// The seeds of `make test`, on all processors.
 pub(crate) fn many() -> Command {
-    let mut command = test("seeds::every_seed_keeps_the_promises");
+    let mut command = test(Layer::Simulation, "seeds::every_seed_keeps_the_promises");
     command
         .env("ANNULUS_SEEDS", SEEDS.to_string())
         .env("ANNULUS_SIMULATED_MINUTES", MINUTES.to_string());
@@ -64,7 +86,7 @@ pub(crate) fn many() -> Command {
 pub(crate) fn soak(minutes: u64, first_seed: Option<u64>) -> Result<()> {
     let first = first_seed.map_or_else(new_seed, Ok)?;
     println!("cargo xtask soak --minutes {minutes} --first-seed {first}");
-    let mut command = test("seeds::soak");
+    let mut command = test(Layer::Simulation, "seeds::soak");
     command
         .arg("--include-ignored")
         .env("ANNULUS_FIRST_SEED", first.to_string())
@@ -82,17 +104,18 @@ fn new_seed() -> Result<u64> {
     Ok(since.context("the clock stands before 1970")?.as_secs())
 }
 
-/// One of the simulation's tests. The whole workspace, so that libraries have the features that they have
+/// One of a layer's tests. The whole workspace, so that libraries have the features that they have
 /// in every other build.
-fn test(name: &str) -> Command {
+fn test(layer: Layer, name: &str) -> Command {
     let mut command = cargo(&["test", "--workspace", "--locked", "--quiet"]);
-    command.args(["--test", "simulation", "--", "--exact", name, "--nocapture"]);
+    command.args(["--test", layer.target(), "--"]);
+    command.args(["--exact", name, "--nocapture"]);
     command
 }
 
 fn run_seed(seed: u64, asked: &Asked) -> Result<()> {
     println!("{}", command_line(seed, asked));
-    let mut command = test("seeds::one_seed");
+    let mut command = test(asked.layer, "seeds::one_seed");
     command.env("ANNULUS_SEED", seed.to_string());
     if let Some(minutes) = asked.minutes {
         command.env("ANNULUS_SIMULATED_MINUTES", minutes.to_string());
@@ -131,6 +154,10 @@ fn command_line(seed: u64, asked: &Asked) -> String {
     let minutes = asked.minutes.map(|minutes| format!(" --minutes {minutes}"));
     let only = asked.only.as_ref().map(|only| format!(" --only {only}"));
     let trace = if asked.trace { " --trace" } else { "" };
+    let layer = match asked.layer {
+        Layer::Simulation => "",
+        Layer::Turmoil => " --layer turmoil",
+    };
     let (minutes, only) = (minutes.unwrap_or_default(), only.unwrap_or_default());
-    format!("cargo xtask simulate --seed {seed}{minutes}{only}{trace}")
+    format!("cargo xtask simulate{layer} --seed {seed}{minutes}{only}{trace}")
 }

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
+use annulus_ring::NodeId;
 use prometheus_client::registry::Registry;
 
 use super::StartError;
 use crate::clock::Clock;
 use crate::config::{Config, EngineKind};
 use crate::entropy::Randomness;
-use crate::placement::PlacementStore;
+use crate::placement::{Home, PlacementStore};
 use crate::replica::{Replica, ReplicaOptions};
 use crate::storage::{DataDir, Store};
 
 /// The open data.
 #[derive(Debug)]
 pub(super) struct Data {
-    pub(super) dir: Arc<DataDir>,
+    pub(super) node_id: NodeId,
     pub(super) replica: Replica,
     pub(super) placement: PlacementStore,
 }
@@ -45,10 +46,11 @@ pub(super) async fn open(
     let options = ReplicaOptions::default();
     let replica = Replica::start(&options, store, clock, randomness.clone(), registry);
     let replica = replica.map_err(data_error)?;
-    let placement = PlacementStore::open(dir.node_id(), Some(dir.clone()), replica.clone()).await;
+    let node_id = dir.node_id();
+    let placement = PlacementStore::open(node_id, Home::DataDir(dir), replica.clone()).await;
     let placement = placement.map_err(data_error)?;
     Ok(Data {
-        dir,
+        node_id,
         replica,
         placement,
     })
@@ -58,6 +60,6 @@ pub(super) async fn open(
     clippy::needless_pass_by_value,
     reason = "used as a function in map_err"
 )]
-fn data_error<E: ToString>(error: E) -> StartError {
+pub(super) fn data_error<E: ToString>(error: E) -> StartError {
     StartError::Data(error.to_string())
 }

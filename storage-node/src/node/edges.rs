@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -16,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Limits, Listen};
 use crate::coordinator::Coordinator;
 use crate::keyspace::Keyspaces;
+use crate::net::Network;
 use crate::peer::{PeerService, Responder, TonicTransport};
 use crate::placement::PlacementStore;
 use crate::server::admin::{self, Sources, StatusSource};
@@ -34,42 +34,34 @@ pub(super) struct Listeners {
     grpc: Listener,
     http: Listener,
     admin: Listener,
-    peer: TcpListener,
+    peer: Listener,
     addresses: Addresses,
 }
 
 impl Listeners {
-    pub(super) async fn bind(listen: &Listen) -> Result<Self, StartError> {
-        let grpc = bind("grpc", listen.grpc, Protocol::Grpc).await?;
-        let http = bind("http", listen.http, Protocol::Http).await?;
-        let admin = bind("admin", listen.admin, Protocol::Http).await?;
-        let failed = |source| StartError::Listen {
-            listener: "peer",
-            address: listen.peer,
-            source,
-        };
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the composition root opens the peers' socket"
-        )]
-        let peer = TcpListener::bind(listen.peer).await.map_err(failed)?;
+    pub(super) async fn bind(network: &Network, listen: &Listen) -> Result<Self, StartError> {
+        let grpc = bind(network, "grpc", listen.grpc, Protocol::Grpc).await?;
+        let http = bind(network, "http", listen.http, Protocol::Http).await?;
+        let admin = bind(network, "admin", listen.admin, Protocol::Http).await?;
+        let peer = bind(network, "peer", listen.peer, Protocol::Peer).await?;
         let addresses = Addresses {
             grpc: grpc.1,
             http: http.1,
             admin: admin.1,
-            peer: peer.local_addr().map_err(failed)?,
+            peer: peer.1,
         };
         Ok(Self {
             grpc: grpc.0,
             http: http.0,
             admin: admin.0,
-            peer,
+            peer: peer.0,
             addresses,
         })
     }
 }
 
 async fn bind(
+    network: &Network,
     name: &'static str,
     address: SocketAddr,
     protocol: Protocol,
@@ -79,7 +71,7 @@ async fn bind(
         address,
         source,
     };
-    let listener = Listener::bind(name, address, protocol)
+    let listener = Listener::bind(network, name, address, protocol)
         .await
         .map_err(failed)?;
     let address = listener.address().map_err(failed)?;
@@ -124,7 +116,7 @@ impl Edges {
         let status = status_source(&core, config, phase);
         let (health, follower) = health(&core, phase);
         core.background.links.spawn(follower);
-        serve_peers(listeners.peer, &core);
+        serve_peers(listeners.peer, &core, limits);
 
         let metrics = core.metrics.requests.clone();
         let serve = |listener: Listener, router, stop: &Stop| {
@@ -194,7 +186,7 @@ impl Edges {
 
 fn status_source(core: &Core, config: &Config, phase: &PhaseSetter) -> StatusSource {
     StatusSource::new(Sources {
-        node_id: core.data.dir.node_id(),
+        node_id: core.data.node_id,
         name: config.name.clone(),
         data_dir: config.data_dir.clone(),
         started: core.clock.now(),
@@ -225,7 +217,7 @@ fn client_edge(
     })
 }
 
-fn serve_peers(listener: TcpListener, core: &Core) {
+fn serve_peers(listener: Listener, core: &Core, limits: &Limits) {
     let Background { links, stop, .. } = &core.background;
     let responder = Responder::new(
         core.data.placement.clone(),
@@ -235,11 +227,12 @@ fn serve_peers(listener: TcpListener, core: &Core) {
         core.clock.clone(),
     );
     let service = PeerService::new(responder, links.clone(), stop.clone());
-    links.spawn(async move {
-        if let Err(error) = service.serve(listener).await {
-            tracing::error!(%error, "the peer port failed");
-        }
-    });
+    let metrics = core.metrics.requests.clone();
+    let stop = Stop {
+        drain: stop.clone(),
+        ..Stop::default()
+    };
+    links.spawn(listener.serve(service.router(), limits.clone(), metrics, stop));
 }
 
 /// Health checking, and the task that follows placement and phase with it.

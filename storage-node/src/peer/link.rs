@@ -23,6 +23,7 @@ use super::service::{MAX_MESSAGE_BYTES, WINDOW_BYTES};
 use super::transport::Reachability;
 use crate::clock::Clock;
 use crate::entropy::Randomness;
+use crate::net::Network;
 use crate::placement::PlacementStore;
 
 /// How long a connection, its greeting included, may take.
@@ -68,6 +69,7 @@ enum SessionError {
 pub(super) struct Link {
     pub(super) peer: NodeId,
     pub(super) outbox: Arc<Outbox>,
+    pub(super) network: Network,
     pub(super) placement: PlacementStore,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) randomness: Arc<dyn Randomness>,
@@ -79,8 +81,9 @@ impl Link {
         let mut failures = 0;
         while !stop.is_cancelled() {
             let stood_long = tokio::select! {
-                stood_long = self.session(failures) => stood_long,
+                biased;
                 () = stop.cancelled() => break,
+                stood_long = self.session(failures) => stood_long,
             };
             if stood_long {
                 failures = 0;
@@ -88,8 +91,9 @@ impl Link {
             }
             failures += 1;
             tokio::select! {
-                () = sleep(self.pause(failures)) => {}
+                biased;
                 () = stop.cancelled() => break,
+                () = sleep(self.pause(failures)) => {}
             }
         }
         self.outbox.close(
@@ -140,7 +144,8 @@ impl Link {
             error,
         };
         let endpoint = endpoint(address).map_err(failed)?;
-        let channel = endpoint.connect().await.map_err(failed)?;
+        let channel = self.network.connect(&endpoint, address).await;
+        let channel = channel.map_err(failed)?;
         let mut client = PeerClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);

@@ -33,13 +33,12 @@ mod transport;
 mod wire;
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests of real sockets")]
 mod tests;
 
 pub(crate) use forwarded_write::{ForwardedAnswer, ForwardedWrite};
 pub(crate) use peers::{PeerFailure, Peers};
 pub(crate) use responder::Responder;
-pub(crate) use service::PeerService;
+pub(crate) use service::{PeerService, WINDOW_BYTES};
 pub(crate) use tonic_transport::TonicTransport;
 pub(crate) use transport::Reachability;
 #[cfg(any(test, feature = "simulation"))]

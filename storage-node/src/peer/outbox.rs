@@ -10,17 +10,18 @@
 //!
 //! Leaves to others: the stream itself ([`super::link`]).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 
 use annulus_proto::peer::v1::{Request, RequestFrame, reply, request};
 use annulus_ring::NodeId;
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::transport::{Call, PeerCallError, Reachability};
 use super::wire;
+use crate::watched::Watched;
 
 /// Requests queued and in flight to one peer.
 pub(super) const MAX_CALLS: usize = 4096;
@@ -61,7 +62,7 @@ struct State {
     ended_session: u64,
     last_id: u64,
     queue: VecDeque<Queued>,
-    in_flight: HashMap<u64, InFlight>,
+    in_flight: BTreeMap<u64, InFlight>,
     bytes: usize,
     stream: Option<Waker>,
 }
@@ -70,7 +71,7 @@ struct State {
 pub(super) struct Outbox {
     peer: NodeId,
     state: Mutex<State>,
-    reachability: watch::Sender<Reachability>,
+    reachability: Watched<Reachability>,
 }
 
 impl std::fmt::Debug for Outbox {
@@ -94,11 +95,11 @@ impl Outbox {
         Self {
             peer,
             state: Mutex::default(),
-            reachability: watch::Sender::new(Reachability::Connecting),
+            reachability: Watched::new(Reachability::Connecting),
         }
     }
 
-    pub(super) fn reachability(&self) -> &watch::Sender<Reachability> {
+    pub(super) fn reachability(&self) -> &Watched<Reachability> {
         &self.reachability
     }
 
@@ -107,7 +108,7 @@ impl Outbox {
         let bytes = size_of(&call.body);
         let mut state = self.state.lock();
         // Under the lock, so that no request slips in behind `close`.
-        if *self.reachability.borrow() == Reachability::Unreachable {
+        if self.reachability.get() == Reachability::Unreachable {
             return Err(self.not_sent("it can't be reached"));
         }
         let calls = state.queue.len() + state.in_flight.len();
@@ -158,7 +159,7 @@ impl Outbox {
     pub(super) fn open(&self, session: u64) {
         let mut state = self.state.lock();
         state.open_session = session;
-        self.reachability.send_replace(Reachability::Connected);
+        self.reachability.set(Reachability::Connected);
         if let Some(stream) = state.stream.take() {
             stream.wake();
         }
@@ -170,12 +171,9 @@ impl Outbox {
         let mut state = self.state.lock();
         state.open_session = 0;
         state.ended_session = state.last_session;
-        self.reachability.send_replace(next);
-        let lost: Vec<InFlight> = state
-            .in_flight
-            .drain()
-            .map(|(_, in_flight)| in_flight)
-            .collect();
+        self.reachability.set(next);
+        let lost = std::mem::take(&mut state.in_flight).into_values();
+        let lost: Vec<InFlight> = lost.collect();
         let unsent: Vec<Queued> = match next {
             Reachability::Unreachable => state.queue.drain(..).collect(),
             Reachability::Connected | Reachability::Connecting => Vec::new(),

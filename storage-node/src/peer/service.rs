@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use annulus_proto::peer::v1::peer_server::{Peer, PeerServer};
 use annulus_proto::peer::v1::{Hello, Reply, ReplyFrame, Request, RequestFrame, Welcome, reply};
+use axum::Router;
 use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use tonic::{Response, Status, Streaming};
 
 use super::frame_age::FrameAges;
@@ -28,7 +27,7 @@ use super::responder::Responder;
 pub(super) const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
 /// Bytes on the way in each direction of a connection before the receiver has taken them.
-pub(super) const WINDOW_BYTES: u32 = 8 << 20;
+pub(crate) const WINDOW_BYTES: u32 = 8 << 20;
 
 /// How long a caller may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
@@ -44,12 +43,6 @@ const MAX_FRAME_REPLIES: usize = 256;
 
 /// Bytes of the states in one reply frame, unless a single one is larger.
 const MAX_FRAME_BYTES: usize = 1 << 20;
-
-/// How often a caller's connection is asked for a sign of life.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How long that sign may take before the connection is closed.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves peers.
 #[derive(Debug, Clone)]
@@ -73,23 +66,12 @@ impl PeerService {
         }
     }
 
-    /// Serves a listener until shutdown.
-    pub(crate) async fn serve(self, listener: TcpListener) -> Result<(), tonic::transport::Error> {
-        let shutdown = self.shutdown.clone();
+    /// Everything that is served to peers.
+    pub(crate) fn router(self) -> Router {
         let service = PeerServer::new(self)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Server::builder()
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
-            .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-            .add_service(service)
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
-                shutdown.cancelled_owned(),
-            )
-            .await
+        Routes::new(service).into_axum_router()
     }
 
     fn check(&self, hello: &Hello) -> Result<(), Status> {
@@ -142,6 +124,7 @@ impl Peer for PeerService {
         let (responder, shutdown) = (self.responder.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
             tokio::select! {
+                biased;
                 () = serve_stream(&responder, requests, ages, frames) => {}
                 () = shutdown.cancelled() => {}
             }
@@ -162,16 +145,8 @@ async fn serve_stream(
     let mut open = true;
     while open || !running.is_empty() {
         tokio::select! {
+            biased; // what is ready leaves before more is taken on
             // Both are cancel-safe: they keep their progress in `requests` and `running`.
-            frame = requests.message(), if open && running.len() < MAX_CALLS => match frame {
-                Ok(Some(frame)) => {
-                    let age = ages.age(frame.written_ms, responder.clock().now());
-                    let requests = frame.requests.into_iter().map(|request| aged(request, age));
-                    running.extend(requests.map(|request| responder.respond(request)));
-                }
-                Ok(None) => open = false,
-                Err(_) => return, // the connection broke: nobody takes replies any more
-            },
             Some(first) = running.next(), if !running.is_empty() => {
                 let mut replies = vec![first];
                 let mut bytes = size_of(&replies[0]);
@@ -185,6 +160,15 @@ async fn serve_stream(
                     return;
                 }
             }
+            frame = requests.message(), if open && running.len() < MAX_CALLS => match frame {
+                Ok(Some(frame)) => {
+                    let age = ages.age(frame.written_ms, responder.clock().now());
+                    let requests = frame.requests.into_iter().map(|request| aged(request, age));
+                    running.extend(requests.map(|request| responder.respond(request)));
+                }
+                Ok(None) => open = false,
+                Err(_) => return, // the connection broke: nobody takes replies any more
+            },
         }
     }
 }

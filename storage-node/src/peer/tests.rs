@@ -10,16 +10,19 @@ use annulus_proto::peer::v1::{
 };
 use annulus_ring::{Placement, PlacementDocument, RingEpoch};
 use futures::future::join_all;
-use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Call, PeerCallError, PeerService, TonicTransport, Transport as _};
 use crate::clock::{Clock as _, SystemClock};
+use crate::config::Limits;
 use crate::coordinator::tests::{Ask, TestNode};
 use crate::entropy::SystemRandomness;
+use crate::net::Network;
 use crate::placement::tests::document_of;
+use crate::server::listener::{Listener, Protocol, Stop};
+use crate::telemetry::Metrics;
 
 /// A node that listens.
 struct Server {
@@ -30,13 +33,20 @@ struct Server {
 }
 
 impl Server {
-    async fn start(document: &PlacementDocument, number: usize, listener: TcpListener) -> Self {
+    async fn start(document: &PlacementDocument, number: usize, listener: Listener) -> Self {
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let mut transport = None;
         let node = TestNode::start(document.nodes[number].id, |placement| {
             let (clock, randomness) = (Arc::new(SystemClock), Arc::new(SystemRandomness));
             let (tasks, shutdown) = (tasks.clone(), shutdown.clone());
-            let started = TonicTransport::start(placement, clock, randomness, tasks, shutdown);
+            let started = TonicTransport::start(
+                Network::System,
+                placement,
+                clock,
+                randomness,
+                tasks,
+                shutdown,
+            );
             transport = Some(started.clone());
             Arc::new(started)
         })
@@ -44,7 +54,12 @@ impl Server {
         let placement = Placement::try_from(document.clone()).unwrap();
         node.placement.install(placement).await.unwrap();
         let service = PeerService::new(node.responder.clone(), tasks.clone(), shutdown.clone());
-        tasks.spawn(async move { service.serve(listener).await.unwrap() });
+        let metrics = Metrics::complete(Metrics::registry(), "/".as_ref()).requests;
+        let stop = Stop {
+            drain: shutdown.clone(),
+            ..Stop::default()
+        };
+        tasks.spawn(listener.serve(service.router(), Limits::default(), metrics, stop));
         Self {
             node,
             transport: transport.unwrap(),
@@ -60,12 +75,18 @@ impl Server {
     }
 }
 
-async fn listen(count: u16) -> (PlacementDocument, Vec<TcpListener>) {
+async fn listen_on(address: &str) -> Listener {
+    let address = address.parse().unwrap();
+    let listener = Listener::bind(&Network::System, "peer", address, Protocol::Peer);
+    listener.await.unwrap()
+}
+
+async fn listen(count: u16) -> (PlacementDocument, Vec<Listener>) {
     let mut document = document_of(count, 1);
     let mut listeners = Vec::new();
     for node in &mut document.nodes {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        node.addresses.peer = listener.local_addr().unwrap().to_string();
+        let listener = listen_on("127.0.0.1:0").await;
+        node.addresses.peer = listener.address().unwrap().to_string();
         listeners.push(listener);
     }
     (document, listeners)
@@ -166,9 +187,7 @@ async fn a_node_that_stops_is_noticed_and_one_that_returns_is_found_again() {
     })
     .await;
     servers[0].node.put(&Ask::key("k"), "third").await.unwrap();
-    let listener = TcpListener::bind(&document.nodes[2].addresses.peer)
-        .await
-        .unwrap();
+    let listener = listen_on(&document.nodes[2].addresses.peer).await;
     servers.push(Server::start(&document, 2, listener).await);
     eventually("writes to all succeed", async || {
         servers[0].node.put(&all, "fourth").await.is_ok()

@@ -1,6 +1,6 @@
 //! The transport over gRPC: a link to every other node of the placement.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use annulus_proto::peer::v1::reply;
@@ -16,6 +16,7 @@ use super::outbox::Outbox;
 use super::transport::{Call, PeerCallError, Reachability, Transport};
 use crate::clock::Clock;
 use crate::entropy::Randomness;
+use crate::net::Network;
 use crate::placement::PlacementStore;
 
 /// Links to all other nodes. Cheap to clone; all clones are one.
@@ -24,10 +25,11 @@ pub(crate) struct TonicTransport(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    network: Network,
     placement: PlacementStore,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
-    links: Mutex<HashMap<NodeId, Handle>>,
+    links: Mutex<BTreeMap<NodeId, Handle>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -41,6 +43,7 @@ struct Handle {
 impl TonicTransport {
     /// Begins to connect to all nodes of the placement, and follows it from then on.
     pub(crate) fn start(
+        network: Network,
         placement: PlacementStore,
         clock: Arc<dyn Clock>,
         randomness: Arc<dyn Randomness>,
@@ -49,6 +52,7 @@ impl TonicTransport {
     ) -> Self {
         let links = Mutex::default();
         let inner = Inner {
+            network,
             placement,
             clock,
             randomness,
@@ -68,15 +72,10 @@ impl TonicTransport {
     /// Each other node of the placement and whether a stream to it stands.
     pub(crate) fn peers(&self) -> Vec<(NodeId, bool)> {
         let connected =
-            |handle: &Handle| *handle.outbox.reachability().borrow() == Reachability::Connected;
+            |handle: &Handle| handle.outbox.reachability().get() == Reachability::Connected;
         let links = self.0.links.lock();
-        let mut peers: Vec<_> = links
-            .iter()
-            .map(|(peer, link)| (*peer, connected(link)))
-            .collect();
-        drop(links);
-        peers.sort_unstable();
-        peers
+        let peers = links.iter().map(|(peer, link)| (*peer, connected(link)));
+        peers.collect()
     }
 
     async fn follow_placement(&self) {
@@ -117,6 +116,7 @@ impl TonicTransport {
         let link = Link {
             peer,
             outbox: outbox.clone(),
+            network: self.0.network.clone(),
             placement: self.0.placement.clone(),
             clock: self.0.clock.clone(),
             randomness: self.0.randomness.clone(),
@@ -179,7 +179,7 @@ impl Transport for TonicTransport {
 
     fn reachability(&self, node: NodeId) -> Reachability {
         match self.outbox(node) {
-            Some(outbox) => *outbox.reachability().borrow(),
+            Some(outbox) => outbox.reachability().get(),
             None => Reachability::Unreachable,
         }
     }
@@ -190,12 +190,9 @@ impl Transport for TonicTransport {
             let Some(outbox) = outbox else {
                 return false;
             };
-            let mut changes = outbox.reachability().subscribe();
-            let settled = changes.wait_for(|now| *now != Reachability::Connecting);
-            match timeout_at(deadline, settled).await {
-                Ok(Ok(now)) => *now == Reachability::Connected,
-                _ => false,
-            }
+            let reachability = outbox.reachability();
+            let settled = reachability.wait_for(|now| now != Reachability::Connecting);
+            timeout_at(deadline, settled).await == Ok(Reachability::Connected)
         })
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`decision`] | whether an offered placement is taken (pure) |
 //! | [`mod@file`] | the document on disk |
+//! | [`home`] | where it outlives the process |
 //! | [`store`] | the current placement, its installation, and who waits for the next |
 //!
 //! Invariants: the epoch held never falls, not over a restart either; a placement is on disk and the
@@ -13,9 +14,11 @@
 
 mod decision;
 mod file;
+mod home;
 mod store;
 
 pub(crate) use decision::PlacementRefused;
+pub(crate) use home::Home;
 #[cfg(test)]
 pub(crate) use store::tests;
 pub(crate) use store::{InstallError, PlacementStore};

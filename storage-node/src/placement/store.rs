@@ -9,10 +9,11 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::decision::{self, Decision, PlacementRefused};
-use super::file::{self, PlacementFileError};
+use super::file::PlacementFileError;
+use super::home::Home;
 use crate::mistake::{self, Mistake};
 use crate::replica::{Replica, ReplicaError};
-use crate::storage::{DataDir, DataDirError};
+use crate::storage::DataDirError;
 use crate::watched::Watched;
 
 /// What came of an offered placement that was not refused.
@@ -53,8 +54,7 @@ pub(crate) struct PlacementStore(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     node: NodeId,
-    /// `None`: nothing outlives the process.
-    data_dir: Option<Arc<DataDir>>,
+    home: Home,
     replica: Replica,
     current: ArcSwapOption<Placement>,
     epoch: Watched<RingEpoch>,
@@ -62,26 +62,23 @@ struct Inner {
 }
 
 impl PlacementStore {
-    /// The store of a node, with what its data directory holds already in use.
+    /// The store of a node, with what is kept already in use.
     pub(crate) async fn open(
         node: NodeId,
-        data_dir: Option<Arc<DataDir>>,
+        home: Home,
         replica: Replica,
     ) -> Result<Self, InstallError> {
-        let persisted = match data_dir.clone() {
-            Some(data_dir) => blocking(move || file::read(data_dir.path())).await?,
-            None => None,
-        };
+        let persisted = home.read().await?;
         let store = Self(Arc::new(Inner {
             node,
-            data_dir,
+            home,
             replica,
             current: ArcSwapOption::empty(),
             epoch: Watched::new(RingEpoch(0)),
             installing: Mutex::new(()),
         }));
         if let Some(placement) = persisted {
-            decision::decide(None, store.cluster(), &placement)?;
+            decision::decide(None, store.0.home.cluster(), &placement)?;
             store.put_in_use(Arc::new(placement)).await?;
         }
         Ok(store)
@@ -147,7 +144,7 @@ impl PlacementStore {
     async fn install_to_the_end(&self, offered: Placement) -> Result<Installed, InstallError> {
         let _one_at_a_time = self.0.installing.lock().await;
         let held = self.current();
-        match decision::decide(held.as_deref(), self.cluster(), &offered) {
+        match decision::decide(held.as_deref(), self.0.home.cluster(), &offered) {
             Ok(Decision::Install) => {}
             Ok(Decision::Held) => {
                 return Ok(Installed {
@@ -163,7 +160,7 @@ impl PlacementStore {
             }
         }
         let placement = Arc::new(offered);
-        self.persist(&placement).await?;
+        self.0.home.write(&placement).await?;
         self.put_in_use(placement.clone()).await?;
         let epoch = placement.epoch();
         tracing::info!(%epoch, nodes = placement.nodes().len(), "placement installed");
@@ -171,18 +168,6 @@ impl PlacementStore {
             epoch,
             changed: true,
         })
-    }
-
-    async fn persist(&self, placement: &Arc<Placement>) -> Result<(), InstallError> {
-        let Some(data_dir) = self.0.data_dir.clone() else {
-            return Ok(());
-        };
-        let placement = placement.clone();
-        blocking(move || {
-            data_dir.join_cluster(placement.cluster_id())?;
-            Ok(file::write(data_dir.path(), &placement)?)
-        })
-        .await
     }
 
     /// The vnodes come first: from the moment that the placement is seen, requests arrive for them.
@@ -201,23 +186,6 @@ impl PlacementStore {
         self.0.epoch.set(epoch);
         Ok(())
     }
-
-    fn cluster(&self) -> Option<uuid::Uuid> {
-        self.0
-            .data_dir
-            .as_ref()
-            .and_then(|data_dir| data_dir.cluster_id())
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "file work blocks; simulations keep no file"
-    )]
-    let work = tokio::task::spawn_blocking(work);
-    work.await
-        .expect("file work does not panic and is not cancelled while the runtime runs")
 }
 
 #[cfg(test)]
@@ -233,7 +201,7 @@ pub(crate) mod tests {
     use crate::clock::{Clock, SystemClock};
     use crate::entropy::SystemRandomness;
     use crate::replica::ReplicaOptions;
-    use crate::storage::Store;
+    use crate::storage::{DataDir, Store};
 
     /// Nodes 1 to `nodes`; partition p belongs to three of them (or all) from position p on.
     pub(crate) fn document_of(nodes: u16, epoch: u64) -> PlacementDocument {
@@ -292,7 +260,8 @@ pub(crate) mod tests {
 
     async fn open(data_dir: Option<&Arc<DataDir>>) -> PlacementStore {
         let node = NodeId(Uuid::from_u128(1));
-        PlacementStore::open(node, data_dir.cloned(), memory_replica())
+        let home = data_dir.map_or(Home::Nowhere, |data_dir| Home::DataDir(data_dir.clone()));
+        PlacementStore::open(node, home, memory_replica())
             .await
             .unwrap()
     }

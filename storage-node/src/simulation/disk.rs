@@ -43,6 +43,12 @@ const ALL_LEFT_PER_MILLE: u64 = 300;
 #[derive(Clone)]
 pub struct SimDisk(Arc<Inner>);
 
+impl std::fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SimDisk({})", self.0.node)
+    }
+}
+
 struct Inner {
     node: NodeId,
     medium: Mutex<Medium>,
@@ -122,7 +128,7 @@ impl SimDisk {
     }
 
     /// What is written is noted there under that name.
-    pub(super) fn write_into(&self, trace: Arc<Trace>, name: &str) {
+    pub fn write_into(&self, trace: Arc<Trace>, name: &str) {
         let first = self.0.trace.set((trace, name.to_owned()));
         first.expect("a disk has one node");
     }
@@ -283,7 +289,19 @@ impl SimDisk {
         }
     }
 
-    pub(super) fn free_space(&self) -> FreeSpace {
+    /// What the node finds of a key.
+    ///
+    /// # Errors
+    /// When its record is damaged.
+    pub fn live_state(&self, stored_key: &[u8]) -> Result<Option<KeyState>, String> {
+        let medium = self.0.medium.lock();
+        let record = medium.live.get(Space::Data, stored_key);
+        let record = record.expect("memory does not fail");
+        let state = record.map(|record| decode_record(stored_key, &record));
+        state.transpose()
+    }
+
+    pub(crate) fn free_space(&self) -> FreeSpace {
         let disk = self.clone();
         FreeSpace::probed(move || Some(if disk.0.medium.lock().full { 1 } else { 50 }))
     }
@@ -417,7 +435,7 @@ pub(super) struct DiskPace {
 }
 
 impl SimEngine {
-    pub(super) fn pace(&self) -> Arc<dyn Pace> {
+    pub(crate) fn pace(&self) -> Arc<dyn Pace> {
         Arc::new(DiskPace {
             disk: self.disk.clone(),
             run: self.run,

@@ -7,33 +7,44 @@
 //! | [`sim_clock`] | wall clocks that may be wrong |
 //! | [`disk`] | written, synced, lost, damaged |
 //! | [`network`] | late, lost, doubled, cut off |
+//! | [`sim_file`] | a node's placement file |
 //! | [`sim_node`] | a node's composition, its crashes and restarts |
-//! | [`cluster`] | several of them under one placement |
+//! | [`layout`] | who owns what, and what the owners' disks hold |
+//! | [`cluster`] | several nodes under one placement |
 //! | [`observer`] | what invariants look at |
+//! | [`timeline`] | the time since a simulation began |
 //! | [`trace`] | what happened, for people and as a hash |
 //!
-//! Invariant: everything runs on the thread of one paused runtime, and draws from the seed alone; so
-//! a seed gives the same events every time.
+//! Invariant: everything runs on one thread, in paused runtimes, and draws from the seed alone; so a
+//! seed gives the same events every time.
 //!
-//! Leaves to others: the workload, the faults' timetable and what is judged (`tests/simulation`);
-//! gRPC between nodes and the clients' edges, which the tests of processes cover. How to use it:
-//! `docs/simulation.md`.
+//! Leaves to others: the workload, the faults' timetable and what is judged (`tests/simulation`); gRPC
+//! between nodes and the clients' edges: whole nodes ([`Simulated`]) over a simulated TCP, in
+//! `tests/turmoil`. How to use both: `docs/simulation.md`.
 
 pub mod chance;
 pub mod cluster;
 pub mod disk;
+pub mod layout;
 pub mod network;
 pub mod observer;
 pub mod sim_clock;
+pub mod sim_file;
 pub mod sim_node;
+pub mod timeline;
 pub mod trace;
 
 pub use crate::mistake::{Mistake, Seeded, make};
+pub use crate::net::{SimulatedAcceptor, SimulatedConnection, SimulatedNetwork};
+pub use crate::node::Simulated;
 pub use chance::Chance;
-pub use cluster::{SimCluster, UNSYNCED_KEYSPACE};
+pub use cluster::SimCluster;
 pub use disk::{SimDisk, SimEngine, SyncTakes};
+pub use layout::{Layout, UNSYNCED_KEYSPACE, id_of};
 pub use network::{Network, Way};
 pub use observer::{Answered, Observer, Served, Unobserved, Wrote};
 pub use sim_clock::{DRIFTS_BY_AT_MOST_MS, SimClock};
+pub use sim_file::SimFile;
 pub use sim_node::{Done, Seen, SimNode, Terms};
+pub use timeline::Timeline;
 pub use trace::Trace;

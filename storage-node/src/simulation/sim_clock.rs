@@ -1,8 +1,11 @@
 //! A node's clocks in a simulation: one monotonic time for all, a wall clock each that may be wrong.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::timeline::Timeline;
 use crate::clock::Clock;
 
 /// The wall time at which simulations begin, in milliseconds since 1970.
@@ -14,22 +17,23 @@ pub const DRIFTS_BY_AT_MOST_MS: i64 = 5_000;
 /// See the module. Lives longer than one run of its node.
 #[derive(Debug)]
 pub struct SimClock {
-    began: Instant,
+    timeline: Timeline,
     error: Mutex<WallError>,
 }
 
 /// How a wall clock is wrong.
 #[derive(Debug)]
 struct WallError {
-    since: Instant,
+    since: Duration,
     by_ms: i64,
     /// Microseconds too fast a second.
     drift_ppm: i64,
 }
 
 impl WallError {
-    fn now_ms(&self) -> i64 {
-        let passed = i64::try_from(self.since.elapsed().as_millis()).unwrap_or(i64::MAX);
+    fn at(&self, now: Duration) -> i64 {
+        let passed = now.saturating_sub(self.since).as_millis();
+        let passed = i64::try_from(passed).unwrap_or(i64::MAX);
         let drifted = passed.saturating_mul(self.drift_ppm) / 1_000_000;
         if self.drift_ppm == 0 {
             return self.by_ms;
@@ -39,22 +43,22 @@ impl WallError {
 }
 
 impl SimClock {
-    /// A clock that is right. Call it within the simulation's runtime.
-    pub fn new(began: Instant) -> Self {
+    /// A clock that is right.
+    pub fn new(timeline: impl Into<Timeline>) -> Self {
         Self {
-            began,
             error: Mutex::new(WallError {
-                since: began,
+                since: Duration::ZERO,
                 by_ms: 0,
                 drift_ppm: 0,
             }),
+            timeline: timeline.into(),
         }
     }
 
     /// From now on the wall clock is off by that much, and runs as it should.
     pub fn set_wrong_by_ms(&self, wrong_by_ms: i64) {
         *self.error.lock() = WallError {
-            since: Instant::now(),
+            since: self.timeline.elapsed(),
             by_ms: wrong_by_ms,
             drift_ppm: 0,
         };
@@ -62,10 +66,11 @@ impl SimClock {
 
     /// From now on the wall clock runs too fast by so many microseconds a second, or too slow.
     pub fn set_drift_ppm(&self, drift_ppm: i64) {
+        let now = self.timeline.elapsed();
         let mut error = self.error.lock();
         *error = WallError {
-            since: Instant::now(),
-            by_ms: error.now_ms(),
+            since: now,
+            by_ms: error.at(now),
             drift_ppm,
         };
     }
@@ -77,8 +82,9 @@ impl Clock for SimClock {
     }
 
     fn wall_ms(&self) -> u64 {
-        let passed = Instant::now().duration_since(self.began).as_millis();
-        let passed = u64::try_from(passed).expect("a simulation is shorter than the universe");
-        (BEGINNING_MS + passed).saturating_add_signed(self.error.lock().now_ms())
+        let now = self.timeline.elapsed();
+        let passed =
+            u64::try_from(now.as_millis()).expect("a simulation is shorter than the universe");
+        (BEGINNING_MS + passed).saturating_add_signed(self.error.lock().at(now))
     }
 }

@@ -30,7 +30,7 @@ use crate::entropy::Randomness;
 use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
 use crate::peer::{Peers, Responder};
-use crate::placement::PlacementStore;
+use crate::placement::{Home, PlacementStore};
 use crate::replica::{KeyAddress, Merge, Replica, ReplicaError, ReplicaOptions, VnodeStatus};
 use crate::storage::{Store, StoreError};
 
@@ -189,7 +189,7 @@ impl SimNode {
             randomness.clone(),
             &mut Registry::default(),
         )?;
-        let placement = PlacementStore::open(self.id, None, replica.clone())
+        let placement = PlacementStore::open(self.id, Home::Nowhere, replica.clone())
             .await
             .expect("there is no file that could be damaged");
         let transport = Arc::new(SimTransport {

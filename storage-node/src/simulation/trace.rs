@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3Default;
+
+use super::timeline::Timeline;
 
 /// Lines that are kept for printing.
 const KEPT: usize = 200_000;
@@ -18,7 +19,7 @@ const KEPT: usize = 200_000;
 pub struct Trace(Mutex<Inner>);
 
 struct Inner {
-    began: Instant,
+    timeline: Timeline,
     hash: Xxh3Default,
     lines: Option<VecDeque<String>>,
     events: u64,
@@ -44,7 +45,7 @@ impl fmt::Write for Hashing<'_> {
 
 impl Inner {
     fn event(&mut self) -> u128 {
-        let at = Instant::now().duration_since(self.began).as_millis();
+        let at = self.timeline.elapsed().as_millis();
         self.hash.update(&at.to_le_bytes());
         self.events += 1;
         at
@@ -61,9 +62,9 @@ impl Inner {
 
 impl Trace {
     /// Nothing has happened, and lines are not kept.
-    pub fn new(began: Instant) -> Self {
+    pub fn new(timeline: impl Into<Timeline>) -> Self {
         Self(Mutex::new(Inner {
-            began,
+            timeline: timeline.into(),
             hash: Xxh3Default::new(),
             lines: None,
             events: 0,
@@ -94,7 +95,7 @@ impl Trace {
     /// For people only: it is no event, and changes no hash.
     pub fn remark(&self, line: impl FnOnce() -> String) {
         let mut inner = self.0.lock();
-        let at = Instant::now().duration_since(inner.began).as_millis();
+        let at = inner.timeline.elapsed().as_millis();
         inner.line(at, line);
     }
 

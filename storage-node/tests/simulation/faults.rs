@@ -228,7 +228,7 @@ impl Faults {
         self.note("all crash");
         self.nodes().iter().for_each(|node| node.crash());
         let acknowledged = self.arena.acknowledged.lock();
-        let checked = acknowledged.check(&self.arena.cluster);
+        let checked = acknowledged.check(self.arena.cluster.layout());
         self.arena.invariants.report(checked);
     }
 

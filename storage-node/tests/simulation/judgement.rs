@@ -9,15 +9,12 @@ use annulus_node::simulation::UNSYNCED_KEYSPACE;
 
 use crate::broken::Broken;
 use crate::faults::JUMP_MS;
-use crate::plan::Plan;
-use crate::workload::Arena;
 
-/// The first rule that the history breaks.
-pub(crate) fn judge(plan: &Plan, arena: &Arena) -> Result<(), Broken> {
-    let mut records = std::mem::take(&mut arena.recording.lock().records);
+/// The first rule that the history breaks. `kills`: processes end without writing out what they have.
+pub(crate) fn judge(mut records: Vec<Record>, kills: bool) -> Result<(), Broken> {
     records.push(Record::Keyspace(KeyspacePromise {
         keyspace: UNSYNCED_KEYSPACE.to_owned(),
-        may_lose_acknowledged: plan.kills(),
+        may_lose_acknowledged: kills,
     }));
     if let Some(path) = std::env::var_os("ANNULUS_RECORD") {
         write(&records, Path::new(&path)).expect("the recording is written");

@@ -4,6 +4,7 @@
 //! | file | owns |
 //! |---|---|
 //! | [`plan`] | what a seed is about |
+//! | [`asking`] | what clients ask for next |
 //! | [`workload`] | the clients |
 //! | [`faults`] | the timetable of faults |
 //! | [`convergence`] | what has to come back after them |
@@ -16,6 +17,7 @@
 
 #![warn(clippy::iter_over_hash_type)]
 
+mod asking;
 mod broken;
 mod convergence;
 mod faults;

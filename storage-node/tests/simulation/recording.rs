@@ -2,22 +2,61 @@
 
 use std::fmt;
 
+use annulus_causality::{Dot, VersionVector};
 use annulus_checker::{
     Attempt, Consistency, Deleted, Found, KeyName, Kind, Operation, OperationId, Outcome, Policy,
     Record, RequestName, Shown, ValueId, Verdict, Written, minted_dot,
 };
 use annulus_node::simulation::{Done, Seen, Terms};
-use annulus_proto::model::{Key, KeyspaceName};
+use annulus_proto::model::{Key, KeyspaceName, RequestError};
+use bytes::Bytes;
 
-use crate::workload::What;
+use crate::asking::What;
+
+/// What a read showed.
+#[derive(Debug, Clone)]
+pub(crate) struct Sight {
+    pub(crate) values: Vec<(Bytes, Dot)>,
+    pub(crate) context: VersionVector,
+    /// The key's version, where the client is told.
+    pub(crate) version: Option<u64>,
+}
+
+impl From<Seen> for Sight {
+    fn from(seen: Seen) -> Self {
+        let live = seen.state.live(seen.now_ms);
+        let values = live.map(|sibling| {
+            let value = sibling.value(seen.now_ms).cloned();
+            (value.unwrap_or_default(), sibling.dot)
+        });
+        Self {
+            values: values.collect(),
+            context: seen.state.context(),
+            version: None,
+        }
+    }
+}
 
 /// An answer, as the client took it.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
-    Found(Seen),
+    Found(Sight),
     Done(Done),
     Rejected,
     Unknown,
+}
+
+impl Answer {
+    pub(crate) fn of_error(error: &RequestError) -> Self {
+        match error.outcome {
+            annulus_proto::model::Outcome::Rejected => Self::Rejected,
+            annulus_proto::model::Outcome::Unknown => Self::Unknown,
+        }
+    }
+
+    pub(crate) fn is_success(&self) -> bool {
+        !matches!(self, Self::Rejected | Self::Unknown)
+    }
 }
 
 impl fmt::Display for Answer {
@@ -25,9 +64,8 @@ impl fmt::Display for Answer {
         match self {
             Self::Found(seen) => {
                 f.write_str("found")?;
-                for sibling in seen.state.live(seen.now_ms) {
-                    let value = sibling.value(seen.now_ms).map_or(&b""[..], |value| value);
-                    write!(f, " {} ({})", String::from_utf8_lossy(value), sibling.dot)?;
+                for (value, dot) in &seen.values {
+                    write!(f, " {} ({dot})", String::from_utf8_lossy(value))?;
                 }
                 Ok(())
             }
@@ -50,6 +88,15 @@ pub(crate) struct Tried {
     pub(crate) invoked_at_us: u64,
     pub(crate) completed_at_us: u64,
     pub(crate) answer: Answer,
+}
+
+/// The value of a write of which no try was even begun, as far as its client was told.
+pub(crate) fn rejected<'a>(asked: &'a Asked, tried: &[Tried]) -> Option<&'a str> {
+    let is_rejected = |tried: &Tried| matches!(tried.answer, Answer::Rejected);
+    match &asked.what {
+        What::Put(value, _) if tried.iter().all(is_rejected) => Some(value),
+        _ => None,
+    }
 }
 
 /// One request.
@@ -149,9 +196,9 @@ fn outcome(asked: &Asked, answer: Answer) -> Outcome {
         Answer::Rejected => Outcome::Rejected,
         Answer::Unknown => Outcome::Unknown,
         Answer::Found(seen) => Outcome::Found(Found {
-            values: seen.state.live(seen.now_ms).map(shown).collect(),
-            context: Some(seen.state.context()),
-            version: None,
+            values: seen.values.iter().map(shown).collect(),
+            context: Some(seen.context),
+            version: seen.version,
         }),
         Answer::Done(done) => {
             let dot = minted_dot(Some(&asked.terms.context), &done.clock);
@@ -175,13 +222,9 @@ fn outcome(asked: &Asked, answer: Answer) -> Outcome {
     }
 }
 
-fn shown(sibling: &annulus_causality::Sibling) -> Shown {
-    let value = match &sibling.content {
-        annulus_causality::Content::Value(value) => ValueId::of(value),
-        annulus_causality::Content::Tombstone => ValueId::of(b""),
-    };
+fn shown((value, dot): &(Bytes, Dot)) -> Shown {
     Shown {
-        value,
-        dot: Some(sibling.dot),
+        value: ValueId::of(value),
+        dot: Some(*dot),
     }
 }

@@ -163,7 +163,8 @@ async fn go_through(plan: &Plan, arena: &Arc<Arena>, faults: &mut Faults) -> Res
         arena.invariants.check()?;
     }
     convergence::record(arena).await?;
-    judgement::judge(plan, arena)
+    let records = std::mem::take(&mut arena.recording.lock().records);
+    judgement::judge(records, plan.kills())
 }
 
 /// Clients and faults together until the storm is over, and then all faults end.

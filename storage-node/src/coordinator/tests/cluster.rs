@@ -24,8 +24,8 @@ use crate::entropy::SeededRandomness;
 use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
 use crate::peer::{Call, PeerCallError, Peers, Reachability, Responder, Transport};
-use crate::placement::PlacementStore;
 use crate::placement::tests::{document_of, memory_replica};
+use crate::placement::{Home, PlacementStore};
 use crate::replica::{KeyAddress, Replica};
 
 /// What is wrong with the way to a node.
@@ -156,7 +156,7 @@ impl TestNode {
         transport: impl FnOnce(PlacementStore) -> Arc<dyn Transport>,
     ) -> Self {
         let replica = memory_replica();
-        let placement = PlacementStore::open(id, None, replica.clone())
+        let placement = PlacementStore::open(id, Home::Nowhere, replica.clone())
             .await
             .unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::{Listener, Protocol, Stop};
 use crate::config::Limits;
+use crate::net::Network;
 use crate::telemetry::Metrics;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -20,7 +21,8 @@ struct Served {
 }
 
 async fn serve(limits: Limits) -> Served {
-    let listener = Listener::bind("test", "127.0.0.1:0".parse().unwrap(), Protocol::Http);
+    let address = "127.0.0.1:0".parse().unwrap();
+    let listener = Listener::bind(&Network::System, "test", address, Protocol::Http);
     let listener = listener.await.unwrap();
     let address = listener.address().unwrap();
     let metrics = Metrics::complete(Metrics::registry(), "/".as_ref()).requests;

@@ -4,19 +4,31 @@
 use std::collections::BTreeMap;
 
 use annulus_causality::VersionVector;
-use annulus_node::simulation::SimCluster;
-use annulus_proto::model::{Key, KeyspaceName};
+use annulus_node::simulation::{Done, Layout, UNSYNCED_KEYSPACE};
+use annulus_proto::model::{Consistency, Key, KeyspaceName};
 
 use crate::broken::Broken;
+use crate::recording::Asked;
+
+/// What the answer to a write promises: the event that it minted, and on how many disks it is.
+pub(crate) fn promised(asked: &Asked, done: &Done) -> Option<(VersionVector, usize)> {
+    let minted = annulus_checker::minted_dot(Some(&asked.terms.context), &done.clock);
+    let waits_for_disks = asked.keyspace.as_str() != UNSYNCED_KEYSPACE;
+    let mut event = VersionVector::new();
+    event.insert(minted.filter(|_| done.existed && waits_for_disks)?);
+    let w = asked.terms.write.unwrap_or(Consistency::Quorum);
+    let w = w.resolve(asked.replicas);
+    Some((event, w.expect("as many owners as asked for")))
+}
 
 /// Looks at the platters at the moment of an acknowledgement.
 pub(crate) fn check(
-    cluster: &SimCluster,
+    layout: &Layout,
     (keyspace, key): (&KeyspaceName, &Key),
     event: &VersionVector,
     w: usize,
 ) -> Result<(), Broken> {
-    let holders = holders(cluster, keyspace, key, event);
+    let holders = holders(layout, keyspace, key, event);
     if holders >= w {
         return Ok(());
     }
@@ -38,12 +50,12 @@ impl Acknowledged {
     }
 
     /// Call it when every node has just crashed.
-    pub(crate) fn check(&self, cluster: &SimCluster) -> Result<(), Broken> {
+    pub(crate) fn check(&self, layout: &Layout) -> Result<(), Broken> {
         for ((keyspace, key), acknowledged) in &self.0 {
             for (actor, counter) in acknowledged.iter() {
                 let mut event = VersionVector::new();
                 event.insert(actor.dot(counter));
-                if holders(cluster, keyspace, key, &event) == 0 {
+                if holders(layout, keyspace, key, &event) == 0 {
                     let what = format!(
                         "{keyspace}/{key}: after a crash of all, no owner's disk knows {}",
                         actor.dot(counter)
@@ -57,18 +69,13 @@ impl Acknowledged {
     }
 }
 
-fn holders(
-    cluster: &SimCluster,
-    keyspace: &KeyspaceName,
-    key: &Key,
-    event: &VersionVector,
-) -> usize {
-    let (owners, stored) = cluster.locate(keyspace, key);
-    let holds = owners.iter().filter(|owner| {
-        match owner.disk().durable_state(&stored) {
-            Ok(state) => state.is_some_and(|state| state.clock().descends(event)),
-            Err(_) => true, // it was there before the record was damaged, or nobody can tell
-        }
+fn holders(layout: &Layout, keyspace: &KeyspaceName, key: &Key, event: &VersionVector) -> usize {
+    let states = layout.durable_states(keyspace, key);
+    let holds = states.iter().filter(|state| match state {
+        Ok(state) => state
+            .as_ref()
+            .is_some_and(|state| state.clock().descends(event)),
+        Err(_) => true, // it was there before the record was damaged, or nobody can tell
     });
     holds.count()
 }

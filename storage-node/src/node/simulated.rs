@@ -1,0 +1,84 @@
+//! A node of a simulation: the same composition, over what the simulation hands it.
+
+use std::sync::Arc;
+
+use annulus_causality::ContextKey;
+use annulus_ring::NodeId;
+use prometheus_client::registry::Registry;
+
+use super::data::{Data, data_error};
+use super::edges::Listeners;
+use super::{Node, StartError, Surroundings};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::entropy::Randomness;
+use crate::net::{Network, SimulatedNetwork};
+use crate::placement::{Home, PlacementStore};
+use crate::replica::{Replica, ReplicaOptions};
+use crate::simulation::{Chance, SimClock, SimDisk, SimFile};
+use crate::storage::Store;
+use crate::telemetry::Metrics;
+
+/// What a simulation hands one run of a node.
+#[derive(Debug)]
+pub struct Simulated {
+    /// The node that its disk is.
+    pub id: NodeId,
+    /// Its data.
+    pub disk: SimDisk,
+    /// Its placement, on the same disk.
+    pub placement: SimFile,
+    /// Its clocks.
+    pub clock: Arc<SimClock>,
+    /// Its randomness.
+    pub randomness: Arc<Chance>,
+    /// Its connections.
+    pub network: Arc<dyn SimulatedNetwork>,
+    /// The cluster's secret for contexts.
+    pub context_key: [u8; 32],
+}
+
+impl Node {
+    /// As [`Node::start`], within a simulation: without threads, files and sockets.
+    pub async fn start_simulated(config: Config, around: Simulated) -> Result<Self, StartError> {
+        config.validate()?;
+        let network = Network::Simulated(around.network.clone());
+        let listeners = Listeners::bind(&network, &config.listen).await?;
+        let clock: Arc<dyn Clock> = around.clock.clone();
+        let randomness: Arc<dyn Randomness> = around.randomness.clone();
+        let mut registry = Metrics::registry();
+        let data = open(&around, &clock, &randomness, &mut registry).await?;
+        let around = Surroundings {
+            clock,
+            randomness,
+            network,
+            context_key: ContextKey::new(around.context_key),
+            data,
+            registry,
+        };
+        Self::compose(&config, listeners, around)
+    }
+}
+
+async fn open(
+    around: &Simulated,
+    clock: &Arc<dyn Clock>,
+    randomness: &Arc<dyn Randomness>,
+    registry: &mut Registry,
+) -> Result<Data, StartError> {
+    let engine = around.disk.open();
+    let pace = engine.pace();
+    let store = Store::over(Arc::new(engine)).map_err(data_error)?;
+    let store = store.with_free_space(around.disk.free_space());
+    let options = ReplicaOptions::default();
+    let replica =
+        Replica::start_in_tasks(pace, &options, store, clock, randomness.clone(), registry);
+    let replica = replica.map_err(data_error)?;
+    let home = Home::Simulated(around.placement.clone());
+    let placement = PlacementStore::open(around.id, home, replica.clone()).await;
+    Ok(Data {
+        node_id: around.id,
+        replica,
+        placement: placement.map_err(data_error)?,
+    })
+}
