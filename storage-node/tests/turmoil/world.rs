@@ -141,9 +141,11 @@ impl World {
         self.kill(at);
     }
 
-    /// Starts it again, with its ways well.
+    /// Starts it again, with its ways well; not before the process that was there has ended.
     pub(crate) fn start(&mut self, at: usize) {
-        self.bury(at);
+        if self.dying.contains(&at) {
+            return;
+        }
         let machine = self.machines[at].clone();
         machine.disk().set_stalled(false);
         self.mend_around(at);
