@@ -21,8 +21,9 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use super::chance::Chance;
-use super::observer::{Observer, Wrote};
+use super::observer::{HintRemoved, Observer, Wrote};
 use super::trace::Trace;
+use crate::hints::{Hint, hint_target};
 use crate::replica::decode_record;
 use crate::storage::free_space::FreeSpace;
 use crate::storage::key_encoding;
@@ -301,6 +302,25 @@ impl SimDisk {
         state.transpose()
     }
 
+    /// For whom a crash now would surely leave a hint of a key, and what.
+    pub fn durable_hints(&self, stored_key: &[u8]) -> Vec<(NodeId, KeyState)> {
+        let medium = self.0.medium.lock();
+        let all = ScanLimit {
+            entries: usize::MAX,
+            bytes: usize::MAX,
+        };
+        let found = medium
+            .durable
+            .scan(Space::Hints, &KeyRange::default(), all)
+            .expect("memory does not fail");
+        let of_key = found.into_iter().filter_map(|entry| {
+            let (target, stored) = hint_target(&entry.key)?;
+            let hint = Hint::decode(&entry.key, &entry.value).ok()?;
+            (stored == stored_key).then_some((target, hint.state))
+        });
+        of_key.collect()
+    }
+
     pub(crate) fn free_space(&self) -> FreeSpace {
         let disk = self.clone();
         FreeSpace::probed(move || Some(if disk.0.medium.lock().full { 1 } else { 50 }))
@@ -329,6 +349,9 @@ impl SimEngine {
 
     fn report(&self, medium: &mut Medium, batch: &Batch) {
         for change in batch.changes() {
+            if let Change::Delete(Space::Hints, key) = change {
+                self.report_removal(medium, key);
+            }
             let Change::Put(Space::Data, key, value) = change else {
                 continue;
             };
@@ -350,6 +373,24 @@ impl SimEngine {
                 stored_key: key,
                 before: before.as_deref(),
                 after: &after,
+            });
+        }
+    }
+}
+
+impl SimEngine {
+    fn report_removal(&self, medium: &Medium, key: &Bytes) {
+        let before = medium.live.get(Space::Hints, key);
+        let before = before.expect("memory does not fail");
+        let hint = before.and_then(|record| Hint::decode(key, &record).ok());
+        if let (Some((target, stored_key)), Some(hint)) = (hint_target(key), hint) {
+            self.disk.0.observer.hint_removed(&HintRemoved {
+                node: self.disk.0.node,
+                target,
+                stored_key,
+                written_ms: hint.written.ms(),
+                sloppy: hint.sloppy,
+                state: &hint.state,
             });
         }
     }
