@@ -179,6 +179,8 @@ pub(super) fn too_few(
     let code = match last.map(|last| last.code) {
         // All owners suffer from the same: say so.
         Some(code @ (ErrorCode::Overloaded | ErrorCode::DiskFull)) if done == 0 => code,
+        // An owner may see the deadline pass a moment before this node does.
+        Some(ErrorCode::Timeout) => ErrorCode::Timeout,
         _ => ErrorCode::QuorumUnavailable,
     };
     let retry_after = last.and_then(|last| last.retry_after);

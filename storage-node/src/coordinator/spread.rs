@@ -233,7 +233,8 @@ impl Coordinator {
         if mistake::is_made(Mistake::RejectedThoughApplied) {
             error.outcome = Outcome::Rejected;
         }
-        error.code = if self.0.clock.now() >= job.deadline {
+        let late = error.code == ErrorCode::Timeout || self.0.clock.now() >= job.deadline;
+        error.code = if late {
             ErrorCode::Timeout
         } else {
             ErrorCode::QuorumUnavailable

@@ -417,3 +417,45 @@ async fn a_call_whose_deadline_passed_says_so() {
         .insert("grpc-timeout", "20S".parse().unwrap());
     client.put(call).await.unwrap();
 }
+
+/// A millisecond is enough for some writes and not for others. Whichever it was, the answer is true:
+/// what was acknowledged can be read, what was rejected never happened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_of_a_millisecond_is_kept_or_told_apart() {
+    const WRITES: usize = 200;
+    let ring = Cluster::start(3, EngineKind::Rocksdb).await;
+    let mut client = without_own_deadlines(ring.addresses(1).grpc);
+    let (mut acknowledged, mut rejected, mut unknown) = (Vec::new(), Vec::new(), 0);
+    for at in 0..WRITES {
+        let key = format!("soon-{at}");
+        let mut call = tonic::Request::new(pb::PutRequest {
+            key: key.clone().into(),
+            value: "v".into(),
+            ..Default::default()
+        });
+        call.metadata_mut()
+            .insert("grpc-timeout", "1m".parse().unwrap());
+        match client.put(call).await {
+            Ok(_) => acknowledged.push(key),
+            Err(refused) => {
+                let error = read_status(&refused);
+                assert_eq!(error.code, ErrorCode::Timeout, "{key}: {error:?}");
+                match error.outcome {
+                    Outcome::Rejected => rejected.push(key),
+                    _ => unknown += 1,
+                }
+            }
+        }
+    }
+    println!(
+        "{} acknowledged, {} rejected, {unknown} unknown",
+        acknowledged.len(),
+        rejected.len()
+    );
+    for (keys, status) in [(&acknowledged, 200), (&rejected, 404)] {
+        for key in keys {
+            let read = ring.get(0, &format!("/kv/{key}")).await;
+            assert_eq!(read.status, status, "{key}: {read:?}");
+        }
+    }
+}
