@@ -242,15 +242,9 @@ impl Hints {
         let work = move |records: &mut AsideRecords<'_>| {
             Ok(inner.put_in_turn(records, (target, partition), key, hint, policy)?)
         };
-        let is_first = self
-            .0
-            .replica
-            .write_aside(partition, (bytes, true), work)
-            .await?;
+        let replica = &self.0.replica;
+        replica.write_aside(partition, (bytes, true), work).await?;
         self.0.metrics.stored(sloppy);
-        if is_first {
-            self.0.changed();
-        }
         Ok(())
     }
 
@@ -382,7 +376,7 @@ impl Hints {
 }
 
 impl Inner {
-    /// On the partition's committer. Whether it is the target's first hint.
+    /// On the partition's committer.
     fn put_in_turn(
         &self,
         records: &mut AsideRecords<'_>,
@@ -390,7 +384,7 @@ impl Inner {
         key: Bytes,
         hint: Hint,
         policy: ConflictPolicy,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<(), EngineError> {
         let before = records.get(Space::Hints, &key)?;
         let old = before.as_ref().and_then(|old| Hint::decode(&key, old).ok());
         let hint = match old {
@@ -401,7 +395,11 @@ impl Inner {
         let before = before.map(|old| item_of(&key, &old));
         let now = item_of(&key, &record);
         records.put(Space::Hints, key, record);
-        Ok(self.backlog.lock().put(target, partition, before, now))
+        if self.backlog.lock().put(target, partition, before, now) {
+            // Told here, where it is counted: who asked may have stopped waiting before it is on disk.
+            self.changed();
+        }
+        Ok(())
     }
 
     /// On the partition's committer.

@@ -60,6 +60,10 @@ pub(super) async fn open(
         disk_bytes: disk.map(|disk| disk.total_bytes),
         ..hint_parts(config, &replica, clock, registry, with)
     };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "loading reads the disk; simulations load from their own"
+    )]
     let loading = tokio::task::spawn_blocking(move || Hints::load(parts));
     let hints = loading.await.map_err(data_error)?.map_err(data_error)?;
     hints.register_backlog(registry);

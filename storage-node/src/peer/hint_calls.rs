@@ -92,7 +92,7 @@ impl Peers {
 }
 
 impl Responder {
-    pub(super) fn hint_credit(&self, asked: &HintCredit) -> reply::Body {
+    pub(super) fn hint_credit(&self, asked: HintCredit) -> reply::Body {
         let wait_ms = match self.hints().ask_credit(asked.bytes) {
             Grant::Send => 0,
             Grant::Wait(wait) => u32::try_from(wire::milliseconds(wait))
@@ -117,7 +117,7 @@ impl Responder {
         }))
     }
 
-    pub(super) fn sloppy_room(&self, asked: &SloppyRoom) -> reply::Body {
+    pub(super) fn sloppy_room(&self, asked: SloppyRoom) -> reply::Body {
         let bytes = usize::try_from(asked.bytes).unwrap_or(usize::MAX);
         let has_room = self.hints().has_sloppy_room(bytes);
         reply::Body::SloppyRoom(SloppyRoomReply { has_room })

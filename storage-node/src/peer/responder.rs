@@ -128,11 +128,11 @@ impl Responder {
             request::Body::Digest(read) => self.digest(read.key, &placement, deadline).await,
             request::Body::Merge(merge) => self.merge(merge, &placement, deadline).await,
             request::Body::Write(write) => self.write(write, &placement, deadline).await,
-            request::Body::HintCredit(asked) => Ok(self.hint_credit(&asked)),
+            request::Body::HintCredit(asked) => Ok(self.hint_credit(asked)),
             request::Body::DeliverHints(hints) => {
                 self.deliver_hints(hints, &placement, deadline).await
             }
-            request::Body::SloppyRoom(asked) => Ok(self.sloppy_room(&asked)),
+            request::Body::SloppyRoom(asked) => Ok(self.sloppy_room(asked)),
             request::Body::KeepSloppy(kept) => self.keep_sloppy(kept, &placement, deadline).await,
             request::Body::InstallPlacement(install) => return self.install(install).await,
         };

@@ -22,10 +22,7 @@ pub(crate) struct AsideRecords<'group> {
 impl AsideRecords<'_> {
     /// A record, as the operations before this one left it.
     pub(crate) fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        match self.batch.aside(space, key) {
-            Some(written) => Ok(written),
-            None => self.engine.get(space, key),
-        }
+        self.batch.aside(self.engine, space, key)
     }
 
     /// Sets a record.

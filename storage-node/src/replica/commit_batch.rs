@@ -17,7 +17,7 @@ use super::operation::Merged;
 use super::vnode::Vnode;
 use crate::keyspace::Durability;
 use crate::mistake::{self, Mistake};
-use crate::storage::{Batch, Space};
+use crate::storage::{Batch, Engine, EngineError, Space};
 
 /// Who waits for the log.
 pub(super) enum Waiter {
@@ -103,13 +103,19 @@ impl CommitBatch {
         self.states.insert(stored_key.clone(), state);
     }
 
-    /// What an earlier operation of this batch has made of a record beside the data.
-    pub(super) fn aside(&self, space: Space, key: &[u8]) -> Option<Option<Bytes>> {
-        if self.asides.is_empty() {
-            return None;
+    /// A record beside the data, as the earlier operations of this batch left it on the engine.
+    pub(super) fn aside(
+        &self,
+        engine: &dyn Engine,
+        space: Space,
+        key: &[u8],
+    ) -> Result<Option<Bytes>, EngineError> {
+        if !self.asides.is_empty()
+            && let Some(left) = self.asides.get(&(space, Bytes::copy_from_slice(key)))
+        {
+            return Ok(left.clone());
         }
-        let key = (space, Bytes::copy_from_slice(key));
-        self.asides.get(&key).cloned()
+        engine.get(space, key)
     }
 
     /// A record beside the data. Always with the synced part, so that their order stays.

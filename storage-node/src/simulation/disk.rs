@@ -9,16 +9,15 @@
 //!
 //! A process that has died can't reach its disk any more, whatever of it still runs.
 
+mod pace;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use annulus_causality::{Content, KeyState};
 use annulus_ring::NodeId;
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::time::sleep;
 
 use super::chance::Chance;
 use super::observer::{HintRemoved, Observer, Wrote};
@@ -27,7 +26,6 @@ use crate::hints::{Hint, hint_target};
 use crate::replica::decode_record;
 use crate::storage::free_space::FreeSpace;
 use crate::storage::key_encoding;
-use crate::storage::pace::Pace;
 use crate::storage::{
     Batch, Change, Engine, EngineError, EngineEstimates, Entry, InMemory, KeyRange, MemoryEngine,
     Persistence, ScanLimit, Space,
@@ -466,54 +464,6 @@ impl Engine for SimEngine {
 
     fn estimates(&self) -> EngineEstimates {
         self.disk.0.medium.lock().live.estimates()
-    }
-}
-
-/// The pace of the disk's present run.
-pub(super) struct DiskPace {
-    pub(super) disk: SimDisk,
-    pub(super) run: u64,
-}
-
-impl SimEngine {
-    pub(crate) fn pace(&self) -> Arc<dyn Pace> {
-        Arc::new(DiskPace {
-            disk: self.disk.clone(),
-            run: self.run,
-        })
-    }
-}
-
-impl DiskPace {
-    fn takes(&self, milliseconds: u64) -> BoxFuture<'static, ()> {
-        let disk = self.disk.clone();
-        Box::pin(async move {
-            sleep(Duration::from_millis(milliseconds)).await;
-            disk.0.stalled.wait_for(|stalled| !stalled).await;
-        })
-    }
-}
-
-impl Pace for DiskPace {
-    fn before_write(&self, batch: &Batch, persistence: Persistence) -> BoxFuture<'static, ()> {
-        let takes = {
-            let mut medium = self.disk.0.medium.lock();
-            if medium.run == self.run {
-                medium.being_written.push(batch.clone());
-            }
-            medium.sync_takes
-        };
-        let chance = &self.disk.0.chance;
-        self.takes(match (persistence, takes) {
-            (Persistence::Buffered, _) => 0,
-            (Persistence::Synced, SyncTakes::Usual) => chance.within(1..4),
-            (Persistence::Synced, SyncTakes::UpTo(most)) => chance.within(1..most.max(2)),
-        })
-    }
-
-    fn before_read(&self) -> BoxFuture<'static, ()> {
-        let milliseconds = self.disk.0.chance.within(0..3);
-        self.takes(milliseconds)
     }
 }
 

@@ -417,10 +417,11 @@ fn answer_of(reply: &reply::Body) -> Option<Answered> {
     match reply {
         reply::Body::Read(read) => Some(is_there(read.state.is_some())),
         reply::Body::Digest(digest) => Some(is_there(digest.digest.is_some())),
-        reply::Body::Merge(_) => Some(Answered::Merged),
+        // Of hints it is the least that they say.
+        reply::Body::Merge(_) | reply::Body::DeliverHints(_) | reply::Body::KeepSloppy(_) => {
+            Some(Answered::Merged)
+        }
         reply::Body::Write(_) => Some(Answered::Written),
-        // The least that they say.
-        reply::Body::DeliverHints(_) | reply::Body::KeepSloppy(_) => Some(Answered::Merged),
         _ => None,
     }
 }

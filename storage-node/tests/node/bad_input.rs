@@ -442,7 +442,7 @@ async fn a_deadline_of_a_millisecond_is_kept_or_told_apart() {
                 assert_eq!(error.code, ErrorCode::Timeout, "{key}: {error:?}");
                 match error.outcome {
                     Outcome::Rejected => rejected.push(key),
-                    _ => unknown += 1,
+                    Outcome::Unknown => unknown += 1,
                 }
             }
         }

@@ -38,7 +38,8 @@ const MISTAKES: [(Mistake, Tuned, u64); 21] = [
     (Mistake::LateMergesApplied, Plan::short, 40),
 ];
 
-/// Nodes lose records and keep their vnodes, while writes reach few others: what V3 and V4 are for.
+/// Nodes lose records and keep their vnodes, while writes reach few others: what V3 and V4 are for. Hints
+/// are not kept: they would give back what was lost before the node writes again.
 fn forgetful(seed: u64) -> Plan {
     let faults = vec![
         Fault::Forget,
@@ -57,6 +58,10 @@ fn forgetful(seed: u64) -> Plan {
         storm: Duration::from_secs(120),
         calm_ms: (50, 600),
         faults,
+        hints: HintLimits {
+            max_bytes: 0,
+            ..HintLimits::default()
+        },
         ..Plan::of(seed)
     }
 }

@@ -48,9 +48,9 @@ async fn other_nodes_stand_in_only_where_request_and_keyspace_say_so() {
     assert!(sloppy_kept(&cluster, &others) >= 1);
 
     cluster.heal();
-    others
-        .iter()
-        .for_each(|other| cluster.nodes[*other].deliver_hints());
+    for other in &others {
+        cluster.nodes[*other].deliver_hints();
+    }
     let delivered = async {
         while sloppy_kept(&cluster, &others) > 0 {
             sleep(Duration::from_millis(1)).await;
