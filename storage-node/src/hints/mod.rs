@@ -6,7 +6,7 @@
 //! | [`backlog`] | how much is kept for whom, and what no longer is (pure) |
 //! | [`credit`] | the receiver's leave to send (pure) |
 //! | [`attempts`] | when an owner is tried (pure) |
-//! | [`fallbacks`] | who stands in for an owner (pure) |
+//! | [`mod@fallbacks`] | who stands in for an owner (pure) |
 //! | [`store`] | the driver that keeps, removes and marks |
 //! | [`receiver`] | the driver that takes what others kept |
 //! | [`replayer`], [`delivery`] | the driver that delivers: one task a target; one page of its hints |
