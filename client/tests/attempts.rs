@@ -115,7 +115,6 @@ impl KeyValue for Node {
         Ok(Response::new(PutResponse {
             context: "written".into(),
             version: 0,
-            sloppy: false,
         }))
     }
 
@@ -124,7 +123,6 @@ impl KeyValue for Node {
         Ok(Response::new(DeleteResponse {
             deleted: true,
             context: "deleted".into(),
-            sloppy: false,
         }))
     }
 

@@ -30,8 +30,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts};
 use crate::entropy::{Randomness, SystemRandomness};
-use crate::hints::{Hints, Replayer, ReplayerParts};
-use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
 use crate::net::Network;
 use crate::peer::{Peers, TonicTransport};
@@ -88,7 +86,6 @@ pub struct Node {
     drain_timeout: Duration,
     phase: Arc<PhaseSetter>,
     replica: Replica,
-    hints: Hints,
     edges: Edges,
     background: Background,
 }
@@ -109,8 +106,6 @@ struct Surroundings {
     randomness: Arc<dyn Randomness>,
     network: Network,
     context_key: ContextKey,
-    keyspaces: Arc<Keyspaces>,
-    background: Background,
     data: Data,
     registry: Registry,
 }
@@ -130,35 +125,34 @@ impl Node {
         let listeners = Listeners::bind(&network, &config.listen).await?;
         let (clock, randomness) = system();
         let mut registry = Metrics::registry();
-        let keyspaces = Arc::new(config.build_keyspaces()?);
-        let background = Background::default();
-        let with = (&keyspaces, &background.coordinator);
-        let data = data::open(&config, &clock, &randomness, &mut registry, with).await?;
+        let data = data::open(&config, &clock, &randomness, &mut registry).await?;
         let around = Surroundings {
             clock,
             randomness,
             network,
             context_key,
-            keyspaces,
-            background,
             data,
             registry,
         };
-        Ok(Self::compose(&config, listeners, around))
+        Self::compose(&config, listeners, around)
     }
 
     /// Puts the parts together, and begins to serve.
-    fn compose(config: &Config, listeners: Listeners, around: Surroundings) -> Self {
+    fn compose(
+        config: &Config,
+        listeners: Listeners,
+        around: Surroundings,
+    ) -> Result<Self, StartError> {
         let Surroundings {
             clock,
             randomness,
             network,
             context_key,
-            keyspaces,
-            background,
             data,
             mut registry,
         } = around;
+        let keyspaces = Arc::new(config.build_keyspaces()?);
+        let background = Background::default();
         let transport = TonicTransport::start(
             network,
             data.placement.clone(),
@@ -170,29 +164,16 @@ impl Node {
         let membership = MembershipView::default();
         let metrics = CoordinatorMetrics::default();
         metrics.register(&mut registry);
-        let peers = Peers::new(
-            Arc::new(transport.clone()),
-            data.placement.clone(),
-            clock.clone(),
-        );
-        let replayer = Replayer::new(ReplayerParts {
-            hints: data.hints.clone(),
-            peers: peers.clone(),
-            membership: membership.clone(),
-            placement: data.placement.clone(),
-            clock: clock.clone(),
-            randomness: randomness.clone(),
-            tasks: background.links.clone(),
-            stop: background.stop.clone(),
-        });
-        replayer.start();
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: data.placement.clone(),
             keyspaces: keyspaces.clone(),
             replica: data.replica.clone(),
-            peers,
+            peers: Peers::new(
+                Arc::new(transport.clone()),
+                data.placement.clone(),
+                clock.clone(),
+            ),
             membership: membership.clone(),
-            hints: data.hints.clone(),
             clock: clock.clone(),
             randomness,
             tasks: background.coordinator.clone(),
@@ -212,18 +193,17 @@ impl Node {
             background: background.clone(),
         };
         let id = core.data.node_id;
-        let (replica, hints) = (core.data.replica.clone(), core.data.hints.clone());
+        let replica = core.data.replica.clone();
         let edges = Edges::serve(listeners, core, config, &phase);
         tracing::info!(node_id = %id, addresses = ?edges.addresses(), "listening");
-        Self {
+        Ok(Self {
             id,
             drain_timeout: config.drain_timeout,
             phase,
             replica,
-            hints,
             edges,
             background,
-        }
+        })
     }
 
     /// The node's identity: that of its data directory.
@@ -259,7 +239,6 @@ impl Node {
             tracing::warn!(timeout = ?self.drain_timeout, "requests are cut off");
             self.edges.cut_clients();
         }
-        self.report_hints();
         stop.cancel();
         links.close();
         if timeout(LINKS_TIMEOUT, links.wait()).await.is_err() {
@@ -273,18 +252,6 @@ impl Node {
         self.edges.finish_admin().await;
         tracing::info!(clean = ended.is_ok(), "stopped");
         ended
-    }
-
-    /// What is kept for others stays on this disk: a node that is to leave for good must not.
-    fn report_hints(&self) {
-        for (target, kept) in self.hints.backlog() {
-            tracing::warn!(
-                %target,
-                hints = kept.hints,
-                sloppy = kept.sloppy,
-                "stopping with writes that another node lacks; they are delivered after the next start"
-            );
-        }
     }
 }
 

@@ -17,7 +17,6 @@
 
 mod context_key;
 mod fields;
-mod hints;
 mod keyspaces;
 mod limits;
 mod storage;
@@ -30,7 +29,6 @@ use std::time::Duration;
 use annulus_proto::model::Consistency;
 use serde::Deserialize;
 
-pub use hints::HintLimits;
 pub use keyspaces::KeyspaceRules;
 pub use limits::Limits;
 pub use storage::{EngineKind, Storage};
@@ -61,9 +59,6 @@ pub struct Config {
     /// Bounds.
     #[serde(default)]
     pub limits: Limits,
-    /// Writes kept for owners that are away.
-    #[serde(default)]
-    pub hints: HintLimits,
     /// How data is kept.
     #[serde(default)]
     pub storage: Storage,
@@ -224,7 +219,6 @@ impl Config {
             }
         }
         self.limits.validate()?;
-        self.hints.validate()?;
         self.storage.validate()?;
         self.build_keyspaces().map(drop)
     }

@@ -30,7 +30,7 @@ impl Coordinator {
         write: &ForwardedWrite,
         deadline: Instant,
     ) -> Result<ForwardedAnswer, RoundError> {
-        self.check_enough_reachable(placement, address, write, deadline)
+        self.check_enough_reachable(placement, address, write.write_quorum, deadline)
             .await?;
         let mut context = write.context.clone();
         if write.value.is_none() {
@@ -43,7 +43,6 @@ impl Coordinator {
                         clock,
                         version: 0,
                         existed: false,
-                        sloppy: false,
                     });
                 }
                 Sight::Something { context: seen } => context = seen,
@@ -141,15 +140,14 @@ impl Coordinator {
     }
 
     /// Refuses a write that is known to miss its quorum, while that still means that nothing happened.
-    /// Waits for first attempts to connect, if it comes down to them. For a sloppy write other nodes count too.
+    /// Waits for first attempts to connect, if it comes down to them.
     async fn check_enough_reachable(
         &self,
         placement: &Arc<Placement>,
         address: &KeyAddress,
-        write: &ForwardedWrite,
+        needed: usize,
         deadline: Instant,
     ) -> Result<(), RequestError> {
-        let needed = write.write_quorum;
         let mut reachable = 0;
         let mut pending = FuturesUnordered::new();
         for owner in placement.owners(address.partition()) {
@@ -165,11 +163,6 @@ impl Coordinator {
             match pending.next().await {
                 Some(true) => reachable += 1,
                 Some(false) => {}
-                None if write.sloppy => {
-                    let missing = needed - reachable;
-                    let found = self.find_room(placement, address, write, missing, deadline);
-                    return found.await;
-                }
                 None => {
                     let what = "can be reached; nothing was written";
                     return Err(too_few(what, reachable, needed, None, Outcome::Rejected));

@@ -153,14 +153,12 @@ impl Peers {
             read_quorum: quorum(write.read_quorum),
             request_client: write.request_id.client,
             request_sequence: write.request_id.sequence,
-            sloppy: write.sloppy,
         });
         match self.ask(to, epoch, body, deadline).await? {
             reply::Body::Write(reply) => Ok(ForwardedAnswer {
                 clock: wire::read_clock(&reply.clock),
                 version: reply.version,
                 existed: reply.existed,
-                sloppy: reply.sloppy,
             }),
             other => Err(unexpected(to, &other)),
         }
@@ -186,7 +184,7 @@ impl Peers {
         self.0.latencies.lock().p95(peer)
     }
 
-    pub(super) async fn ask(
+    async fn ask(
         &self,
         to: NodeId,
         epoch: RingEpoch,
@@ -219,14 +217,11 @@ impl Peers {
         call: Call,
         deadline: Instant,
     ) -> Result<reply::Body, PeerFailure> {
-        let measured = matches!(
-            call.body,
-            request::Body::Read(_) | request::Body::Digest(_) | request::Body::Merge(_)
-        );
+        let measured = !matches!(call.body, request::Body::Write(_));
         let asked_at = self.0.clock.now();
         let answer = self.0.transport.call(to, call, deadline).await;
         // Waiting in vain is a sample too: a peer that hangs must not look fast. A forwarded write
-        // takes as long as others let it, and hints come in heaps.
+        // takes as long as others let it.
         if measured && !matches!(answer, Err(PeerCallError::NotSent { .. })) {
             self.0
                 .latencies
@@ -303,17 +298,13 @@ impl Peers {
     }
 }
 
-pub(super) fn unexpected(to: NodeId, body: &reply::Body) -> PeerFailure {
+fn unexpected(to: NodeId, body: &reply::Body) -> PeerFailure {
     let kind = match body {
         reply::Body::Read(_) => "read",
         reply::Body::Digest(_) => "digest",
         reply::Body::Merge(_) => "merge",
         reply::Body::Write(_) => "write",
         reply::Body::InstallPlacement(_) => "install_placement",
-        reply::Body::HintCredit(_) => "hint_credit",
-        reply::Body::DeliverHints(_) => "deliver_hints",
-        reply::Body::SloppyRoom(_) => "sloppy_room",
-        reply::Body::KeepSloppy(_) => "keep_sloppy",
         reply::Body::Error(_) => "error",
     };
     PeerFailure::Lost(format!("node {to} answered another question ({kind})"))

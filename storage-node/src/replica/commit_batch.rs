@@ -17,7 +17,7 @@ use super::operation::Merged;
 use super::vnode::Vnode;
 use crate::keyspace::Durability;
 use crate::mistake::{self, Mistake};
-use crate::storage::{Batch, Engine, EngineError, Space};
+use crate::storage::{Batch, Space};
 
 /// Who waits for the log.
 pub(super) enum Waiter {
@@ -30,8 +30,6 @@ pub(super) enum Waiter {
         vnode: Arc<Vnode>,
         epoch: RingEpoch,
     },
-    /// Work beside the data.
-    Aside(oneshot::Sender<Result<(), ReplicaError>>),
 }
 
 impl Waiter {
@@ -39,7 +37,7 @@ impl Waiter {
     pub(super) fn held(self) {
         // Whoever has stopped waiting is not told; what was written stays written.
         match self {
-            Self::Minted(done) | Self::Aside(done) => {
+            Self::Minted(done) => {
                 let _ = done.send(Ok(()));
             }
             Self::Merged {
@@ -56,7 +54,7 @@ impl Waiter {
     /// Nobody knows whether the log has it.
     pub(super) fn failed(self, error: ReplicaError) {
         match self {
-            Self::Minted(done) | Self::Aside(done) => {
+            Self::Minted(done) => {
                 let _ = done.send(Err(error));
             }
             Self::Merged { reply, .. } => {
@@ -79,8 +77,6 @@ pub(super) struct CommitBatch {
     pub(super) synced: LogWrite,
     pub(super) buffered: LogWrite,
     states: HashMap<Bytes, Arc<KeyState>>,
-    /// Records beside the data; `None`: removed.
-    asides: HashMap<(Space, Bytes), Option<Bytes>>,
 }
 
 impl CommitBatch {
@@ -101,30 +97,6 @@ impl CommitBatch {
             .batch
             .put(Space::Data, stored_key.clone(), record);
         self.states.insert(stored_key.clone(), state);
-    }
-
-    /// A record beside the data, as the earlier operations of this batch left it on the engine.
-    pub(super) fn aside(
-        &self,
-        engine: &dyn Engine,
-        space: Space,
-        key: &[u8],
-    ) -> Result<Option<Bytes>, EngineError> {
-        if !self.asides.is_empty()
-            && let Some(left) = self.asides.get(&(space, Bytes::copy_from_slice(key)))
-        {
-            return Ok(left.clone());
-        }
-        engine.get(space, key)
-    }
-
-    /// A record beside the data. Always with the synced part, so that their order stays.
-    pub(super) fn put_aside(&mut self, space: Space, key: Bytes, record: Option<Bytes>) {
-        match &record {
-            Some(record) => self.synced.batch.put(space, key.clone(), record.clone()),
-            None => self.synced.batch.delete(space, key.clone()),
-        }
-        self.asides.insert((space, key), record);
     }
 
     /// Somebody waits for the log to hold what the batch has so far.

@@ -56,7 +56,6 @@ pub(crate) async fn ask(channel: Channel, asked: &Asked) -> Result<Answer, Statu
                 clock: open(asked, &written.context)?,
                 version: written.version,
                 existed: true,
-                sloppy: written.sloppy,
             }))
         }
         What::Delete => {
@@ -65,7 +64,6 @@ pub(crate) async fn ask(channel: Channel, asked: &Asked) -> Result<Answer, Statu
                 clock: open(asked, &deleted.context)?,
                 version: 0,
                 existed: deleted.deleted,
-                sloppy: deleted.sloppy,
             }))
         }
     }
@@ -94,7 +92,6 @@ fn put(asked: &Asked, value: &str, ttl: Option<i64>) -> Request<pb::PutRequest> 
             ttl,
             write_consistency: level(asked.terms.write),
             request_id: request_id(asked),
-            sloppy: false,
         },
     )
 }
@@ -109,7 +106,6 @@ fn delete(asked: &Asked) -> Request<pb::DeleteRequest> {
             read_consistency: level(asked.terms.read),
             write_consistency: level(asked.terms.write),
             request_id: request_id(asked),
-            sloppy: false,
         },
     )
 }

@@ -2,11 +2,9 @@
 
 mod cluster;
 mod deletes;
-mod hints;
 mod history;
 mod placements;
 mod reads;
-mod sloppy;
 mod writes;
 
 pub(crate) use cluster::{Ask, TestNode};

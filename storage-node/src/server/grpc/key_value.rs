@@ -125,7 +125,6 @@ pub(super) async fn put(
     Ok(pb::PutResponse {
         context,
         version: written.version,
-        sloppy: written.sloppy,
     })
 }
 
@@ -146,6 +145,5 @@ pub(super) async fn delete(
     Ok(pb::DeleteResponse {
         deleted: deleted.existed,
         context,
-        sloppy: deleted.sloppy,
     })
 }

@@ -20,7 +20,6 @@ use super::body::{self, JsonTtl};
 use crate::coordinator::Put;
 use crate::keyspace::{ConflictPolicy, Keyspace};
 use crate::server::client_edge::{check_value, not_found};
-use crate::server::headers;
 
 #[derive(Debug, Deserialize)]
 struct PutBody<'body> {
@@ -67,24 +66,19 @@ pub(super) async fn put(mut call: Call) -> Result<Response, RequestError> {
         ..call.to_put(value)
     };
     let written = call.edge.put(call.admitted, call.keyspace, put).await?;
-    let body = WrittenBody {
+    Ok(Json(WrittenBody {
         version: written.version,
-    };
-    Ok(headers::mark_sloppy(
-        Json(body).into_response(),
-        written.sloppy,
-    ))
+    })
+    .into_response())
 }
 
 pub(super) async fn delete(call: Call) -> Result<Response, RequestError> {
     check_policy(&call.keyspace)?;
     let delete = call.to_delete();
-    let deleted = call
-        .edge
+    call.edge
         .delete(call.admitted, call.keyspace, delete)
         .await?;
-    let response = StatusCode::NO_CONTENT.into_response();
-    Ok(headers::mark_sloppy(response, deleted.sloppy))
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// This form can show one value: writing siblings with it would hide them.

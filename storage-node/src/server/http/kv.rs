@@ -16,7 +16,6 @@ use super::error::{ErrorBody, with_status};
 use crate::coordinator::{Delete, Put};
 use crate::server::client_edge::{check_value, not_found};
 use crate::server::contexts::JsonContext;
-use crate::server::headers;
 
 #[derive(Debug, Deserialize)]
 struct PutBody {
@@ -121,8 +120,7 @@ pub(super) async fn put(mut call: Call) -> Result<Response, RequestError> {
         key: text(&key),
         context,
     });
-    let response = (StatusCode::CREATED, body).into_response();
-    Ok(headers::mark_sloppy(response, written.sloppy))
+    Ok((StatusCode::CREATED, body).into_response())
 }
 
 pub(super) async fn delete(mut call: Call) -> Result<Response, RequestError> {
@@ -148,15 +146,15 @@ pub(super) async fn delete(mut call: Call) -> Result<Response, RequestError> {
         ..
     } = call;
     let deleted = edge.delete(admitted, keyspace.clone(), delete).await?;
-    let (known, sloppy) = (!deleted.clock.is_empty(), deleted.sloppy);
+    let known = !deleted.clock.is_empty();
     let context = edge.contexts().readable(&keyspace, &key, deleted.clock);
     if deleted.existed {
-        let body = DeletedBody {
+        Ok(Json(DeletedBody {
             key: text(&key),
             deleted: true,
             context,
-        };
-        Ok(headers::mark_sloppy(Json(body).into_response(), sloppy))
+        })
+        .into_response())
     } else {
         Ok(absent(&key, known.then_some(context)))
     }

@@ -125,7 +125,6 @@ impl Call {
             ttl: None,
             write: self.parameters.write,
             request_id: None,
-            sloppy: self.parameters.sloppy,
             deadline: self.deadline(),
         }
     }
@@ -138,7 +137,6 @@ impl Call {
             read: self.parameters.read,
             write: self.parameters.write,
             request_id: None,
-            sloppy: self.parameters.sloppy,
             deadline: self.deadline(),
         }
     }

@@ -1,5 +1,4 @@
-//! I8: a write acknowledged with W is on the disks of W owners; for a sloppy write nodes that keep it for an
-//! owner count in its place.
+//! I8: a write acknowledged with W is on the disks of W owners.
 //! I21: what was acknowledged is there after a crash of all nodes at once.
 
 use std::collections::BTreeMap;
@@ -11,19 +10,15 @@ use annulus_proto::model::{Consistency, Key, KeyspaceName};
 use crate::broken::Broken;
 use crate::recording::Asked;
 
-/// What the answer to a write promises: the event that it minted, on how many disks it is, and whether nodes that
-/// stand in for owners count.
-pub(crate) fn promised(asked: &Asked, done: &Done) -> Option<(VersionVector, (usize, bool))> {
+/// What the answer to a write promises: the event that it minted, and on how many disks it is.
+pub(crate) fn promised(asked: &Asked, done: &Done) -> Option<(VersionVector, usize)> {
     let minted = annulus_checker::minted_dot(Some(&asked.terms.context), &done.clock);
     let waits_for_disks = asked.keyspace.as_str() != UNSYNCED_KEYSPACE;
     let mut event = VersionVector::new();
     event.insert(minted.filter(|_| done.existed && waits_for_disks)?);
     let w = asked.terms.write.unwrap_or(Consistency::Quorum);
     let w = w.resolve(asked.replicas);
-    Some((
-        event,
-        (w.expect("as many owners as asked for"), done.sloppy),
-    ))
+    Some((event, w.expect("as many owners as asked for")))
 }
 
 /// Looks at the platters at the moment of an acknowledgement.
@@ -31,9 +26,9 @@ pub(crate) fn check(
     layout: &Layout,
     (keyspace, key): (&KeyspaceName, &Key),
     event: &VersionVector,
-    (w, sloppy): (usize, bool),
+    w: usize,
 ) -> Result<(), Broken> {
-    let holders = holders(layout, (keyspace, key), event, sloppy);
+    let holders = holders(layout, keyspace, key, event);
     if holders >= w {
         return Ok(());
     }
@@ -60,7 +55,7 @@ impl Acknowledged {
             for (actor, counter) in acknowledged.iter() {
                 let mut event = VersionVector::new();
                 event.insert(actor.dot(counter));
-                if holders(layout, (keyspace, key), &event, false) == 0 {
+                if holders(layout, keyspace, key, &event) == 0 {
                     let what = format!(
                         "{keyspace}/{key}: after a crash of all, no owner's disk knows {}",
                         actor.dot(counter)
@@ -74,30 +69,13 @@ impl Acknowledged {
     }
 }
 
-/// With `sloppy`, nodes that keep the event for an owner count in its place.
-fn holders(
-    layout: &Layout,
-    (keyspace, key): (&KeyspaceName, &Key),
-    event: &VersionVector,
-    sloppy: bool,
-) -> usize {
-    let mut kept = Vec::new();
-    if sloppy {
-        let hints = layout.durable_hints(keyspace, key).into_iter();
-        let known = hints.filter(|(_, state)| state.clock().descends(event));
-        kept.extend(known.map(|(owner, _)| owner));
-    }
-    let (owners, _) = layout.locate(keyspace, key);
+fn holders(layout: &Layout, keyspace: &KeyspaceName, key: &Key, event: &VersionVector) -> usize {
     let states = layout.durable_states(keyspace, key);
-    let holds = owners
-        .iter()
-        .zip(&states)
-        .filter(|(owner, state)| match state {
-            Ok(state) => {
-                let held = state.as_ref();
-                held.is_some_and(|state| state.clock().descends(event)) || kept.contains(owner)
-            }
-            Err(_) => true, // it was there before the record was damaged, or nobody can tell
-        });
+    let holds = states.iter().filter(|state| match state {
+        Ok(state) => state
+            .as_ref()
+            .is_some_and(|state| state.clock().descends(event)),
+        Err(_) => true, // it was there before the record was damaged, or nobody can tell
+    });
     holds.count()
 }
