@@ -107,7 +107,9 @@ pub struct Consistency {
     pub n: u8,
     /// R: answers that a read waits for; also the read inside of a delete without context.
     pub r: u8,
-    /// W: acknowledgements that a write waits for; of a get: the keyspace's, for which its repair waits.
+    /// W: acknowledgements that a write waits for; of a get: the keyspace's, for which its repair waits. 0: of a
+    /// write that other nodes keep for owners that were away (sloppy): no read is bound to see it, and it may not be
+    /// lost all the same.
     pub w: u8,
 }
 

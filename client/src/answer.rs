@@ -32,6 +32,9 @@ pub struct Writing {
     pub context: Option<Context>,
     /// `lww` keyspaces: the key's version. 0 elsewhere.
     pub version: u64,
+    /// Fewer owners than were asked for hold the write; other nodes keep it for them, and until then
+    /// quorum reads may miss it.
+    pub sloppy: bool,
 }
 
 /// What a successful delete brings back.
@@ -41,6 +44,8 @@ pub struct Removal {
     pub deleted: bool,
     /// Covers the delete.
     pub context: Option<Context>,
+    /// As in [`Writing`].
+    pub sloppy: bool,
 }
 
 impl Reading {
@@ -69,6 +74,7 @@ impl From<PutResponse> for Writing {
         Self {
             context: Context::from_wire(response.context),
             version: response.version,
+            sloppy: response.sloppy,
         }
     }
 }
@@ -78,6 +84,7 @@ impl From<DeleteResponse> for Removal {
         Self {
             deleted: response.deleted,
             context: Context::from_wire(response.context),
+            sloppy: response.sloppy,
         }
     }
 }

@@ -146,6 +146,7 @@ impl Client {
             }),
             write_consistency: to_wire(options.consistency),
             request_id: Some(self.next_request_id()),
+            sloppy: options.sloppy,
         };
         let response = self
             .send(&options.keyspace, key, &request, options.timeout)
@@ -162,6 +163,7 @@ impl Client {
             read_consistency: to_wire(options.read_consistency),
             write_consistency: to_wire(options.write_consistency),
             request_id: Some(self.next_request_id()),
+            sloppy: options.sloppy,
         };
         match self
             .send(&options.keyspace, key, &request, options.timeout)
@@ -171,6 +173,7 @@ impl Client {
             Err(error) if error.code == ErrorCode::NotFound => Ok(Removal {
                 deleted: false,
                 context: error.context,
+                sloppy: false,
             }),
             Err(error) => Err(error),
         }

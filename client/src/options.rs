@@ -74,6 +74,8 @@ pub struct PutOptions {
     pub ttl: Option<TimeToLive>,
     /// What the caller has seen and now replaces. None: a blind write.
     pub context: Option<Context>,
+    /// Other nodes may stand in for owners that are away, where the keyspace allows it; not by default.
+    pub sloppy: bool,
 }
 
 /// Chosen per delete.
@@ -89,6 +91,8 @@ pub struct DeleteOptions {
     pub timeout: Option<Duration>,
     /// What the caller has seen and now deletes. None: what a read now shows.
     pub context: Option<Context>,
+    /// As in [`PutOptions`].
+    pub sloppy: bool,
 }
 
 impl GetOptions {
@@ -112,6 +116,7 @@ impl PutOptions {
             timeout: None,
             ttl: None,
             context: None,
+            sloppy: false,
         }
     }
 }
@@ -125,6 +130,7 @@ impl DeleteOptions {
             write_consistency: None,
             timeout: None,
             context: None,
+            sloppy: false,
         }
     }
 }

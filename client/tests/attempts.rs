@@ -115,6 +115,7 @@ impl KeyValue for Node {
         Ok(Response::new(PutResponse {
             context: "written".into(),
             version: 0,
+            sloppy: false,
         }))
     }
 
@@ -123,6 +124,7 @@ impl KeyValue for Node {
         Ok(Response::new(DeleteResponse {
             deleted: true,
             context: "deleted".into(),
+            sloppy: false,
         }))
     }
 

@@ -61,6 +61,8 @@ pub struct Keyspace {
     pub durability: Durability,
     /// The largest value in bytes.
     pub max_value_bytes: usize,
+    /// Whether requests may ask that other nodes stand in for owners that are away.
+    pub allow_sloppy: bool,
 }
 
 impl Keyspace {
@@ -74,6 +76,7 @@ impl Keyspace {
             default_ttl: None,
             durability: Durability::Sync,
             max_value_bytes: DEFAULT_MAX_VALUE_BYTES,
+            allow_sloppy: false,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | [`config`], [`args`] | every setting; the command line |
 //! | `node`, [`shutdown`] | the composition root: start, drain; signals |
 //! | `server` | the edges: gRPC, HTTP, admin |
+//! | `hints` | writes kept for owners that are away, and their delivery |
 //! | `coordinator` | carrying out a request with a quorum of owners |
 //! | `membership` | which other nodes are alive, as far as this one knows |
 //! | `peer` | asking other nodes, and answering them |
@@ -15,7 +16,7 @@
 //! | [`telemetry`] | logs and metrics |
 //! | [`clock`], [`entropy`], `net` | time, randomness and connections, handed in |
 //! | `watched` | values that are waited for |
-//! | `simulation`, `mistake` | whole clusters in one thread under faults; feature `simulation`, never in a release |
+//! | `simulation`, `mistake`, `witness` | whole clusters in one thread under faults; feature `simulation`, never in a release |
 //!
 //! A request comes in at an edge of any node, is carried out by that node's coordinator, which
 //! asks the replicas of the key's owners, each over its own storage.
@@ -28,6 +29,7 @@ pub mod clock;
 pub mod config;
 mod coordinator;
 pub mod entropy;
+mod hints;
 pub mod keyspace;
 mod membership;
 mod mistake;
@@ -43,5 +45,6 @@ pub mod simulation;
 pub mod storage;
 pub mod telemetry;
 mod watched;
+mod witness;
 
 pub use node::{Addresses, Node, StartError, UncleanEnd};

@@ -43,6 +43,16 @@ pub enum Mistake {
     OneCounterForVnode,
     /// What comes by a merge lives for ever.
     MergeForgetsExpiry,
+    /// Hints are delivered and taken however old they are.
+    HintsNeverExpire,
+    /// A delivered hint is minted as a new write.
+    ReplayMints,
+    /// A hint is removed when it was sent, before its receiver has it on disk.
+    HintRemovedBeforeSync,
+    /// A sloppy write for which there is no room is acknowledged, and not kept.
+    SloppyHintDropped,
+    /// What waited until after its deadline is merged all the same.
+    LateMergesApplied,
 }
 
 /// Whether this mistake is being made here.

@@ -30,6 +30,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts};
 use crate::entropy::{Randomness, SystemRandomness};
+use crate::hints::{Hints, Replayer, ReplayerParts};
+use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
 use crate::net::Network;
 use crate::peer::{Peers, TonicTransport};
@@ -86,6 +88,7 @@ pub struct Node {
     drain_timeout: Duration,
     phase: Arc<PhaseSetter>,
     replica: Replica,
+    hints: Hints,
     edges: Edges,
     background: Background,
 }
@@ -106,6 +109,8 @@ struct Surroundings {
     randomness: Arc<dyn Randomness>,
     network: Network,
     context_key: ContextKey,
+    keyspaces: Arc<Keyspaces>,
+    background: Background,
     data: Data,
     registry: Registry,
 }
@@ -125,34 +130,35 @@ impl Node {
         let listeners = Listeners::bind(&network, &config.listen).await?;
         let (clock, randomness) = system();
         let mut registry = Metrics::registry();
-        let data = data::open(&config, &clock, &randomness, &mut registry).await?;
+        let keyspaces = Arc::new(config.build_keyspaces()?);
+        let background = Background::default();
+        let with = (&keyspaces, &background.coordinator);
+        let data = data::open(&config, &clock, &randomness, &mut registry, with).await?;
         let around = Surroundings {
             clock,
             randomness,
             network,
             context_key,
+            keyspaces,
+            background,
             data,
             registry,
         };
-        Self::compose(&config, listeners, around)
+        Ok(Self::compose(&config, listeners, around))
     }
 
     /// Puts the parts together, and begins to serve.
-    fn compose(
-        config: &Config,
-        listeners: Listeners,
-        around: Surroundings,
-    ) -> Result<Self, StartError> {
+    fn compose(config: &Config, listeners: Listeners, around: Surroundings) -> Self {
         let Surroundings {
             clock,
             randomness,
             network,
             context_key,
+            keyspaces,
+            background,
             data,
             mut registry,
         } = around;
-        let keyspaces = Arc::new(config.build_keyspaces()?);
-        let background = Background::default();
         let transport = TonicTransport::start(
             network,
             data.placement.clone(),
@@ -164,16 +170,29 @@ impl Node {
         let membership = MembershipView::default();
         let metrics = CoordinatorMetrics::default();
         metrics.register(&mut registry);
+        let peers = Peers::new(
+            Arc::new(transport.clone()),
+            data.placement.clone(),
+            clock.clone(),
+        );
+        let replayer = Replayer::new(ReplayerParts {
+            hints: data.hints.clone(),
+            peers: peers.clone(),
+            membership: membership.clone(),
+            placement: data.placement.clone(),
+            clock: clock.clone(),
+            randomness: randomness.clone(),
+            tasks: background.links.clone(),
+            stop: background.stop.clone(),
+        });
+        replayer.start();
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: data.placement.clone(),
             keyspaces: keyspaces.clone(),
             replica: data.replica.clone(),
-            peers: Peers::new(
-                Arc::new(transport.clone()),
-                data.placement.clone(),
-                clock.clone(),
-            ),
+            peers,
             membership: membership.clone(),
+            hints: data.hints.clone(),
             clock: clock.clone(),
             randomness,
             tasks: background.coordinator.clone(),
@@ -193,17 +212,18 @@ impl Node {
             background: background.clone(),
         };
         let id = core.data.node_id;
-        let replica = core.data.replica.clone();
+        let (replica, hints) = (core.data.replica.clone(), core.data.hints.clone());
         let edges = Edges::serve(listeners, core, config, &phase);
         tracing::info!(node_id = %id, addresses = ?edges.addresses(), "listening");
-        Ok(Self {
+        Self {
             id,
             drain_timeout: config.drain_timeout,
             phase,
             replica,
+            hints,
             edges,
             background,
-        })
+        }
     }
 
     /// The node's identity: that of its data directory.
@@ -239,6 +259,7 @@ impl Node {
             tracing::warn!(timeout = ?self.drain_timeout, "requests are cut off");
             self.edges.cut_clients();
         }
+        self.report_hints();
         stop.cancel();
         links.close();
         if timeout(LINKS_TIMEOUT, links.wait()).await.is_err() {
@@ -252,6 +273,18 @@ impl Node {
         self.edges.finish_admin().await;
         tracing::info!(clean = ended.is_ok(), "stopped");
         ended
+    }
+
+    /// What is kept for others stays on this disk: a node that is to leave for good must not.
+    fn report_hints(&self) {
+        for (target, kept) in self.hints.backlog() {
+            tracing::warn!(
+                %target,
+                hints = kept.hints,
+                sloppy = kept.sloppy,
+                "stopping with writes that another node lacks; they are delivered after the next start"
+            );
+        }
     }
 }
 

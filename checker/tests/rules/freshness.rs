@@ -20,6 +20,7 @@ fn reads_that_need_not_see_it() {
     holds(records![value(), stale(10)], FAULTY); // began in the moment it ended
     holds(records![value(), stale(100).r_w(1, 2)], FAULTY); // R + W = N
     holds(records![value().r_w(2, 1), stale(100)], FAULTY);
+    holds(records![value().r_w(2, 0), stale(100).r_w(3, 2)], FAULTY); // sloppy
     holds(records![value().unknown(), stale(100)], FAULTY);
     holds(records![value().ttl_ms(50), stale(100).bare()], FAULTY);
 }

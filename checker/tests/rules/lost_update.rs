@@ -12,6 +12,14 @@ fn acknowledged_value_that_nobody_replaced_and_nobody_holds() {
 }
 
 #[test]
+fn a_sloppy_write_may_stay_unseen_but_not_be_lost() {
+    let sloppy = put(1, 0, &[], dot(1, 1)).r_w(2, 0);
+    let mut history = records![sloppy, put(2, 100, &[], dot(2, 1))];
+    history.extend(held_by_all(&[(2, dot(2, 1))], &[dot(2, 1)]));
+    breaks(NoLostUpdate, history, FAULTY);
+}
+
+#[test]
 fn acknowledged_event_that_no_owner_knows_is_lost_whoever_replaced_it() {
     let replacing = put(2, 100, &[dot(1, 1)], dot(2, 1)).unknown();
     let mut history = records![put(1, 0, &[], dot(1, 1)), replacing];

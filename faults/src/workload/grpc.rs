@@ -84,6 +84,7 @@ impl GrpcClient {
                     ttl: ask.ttl,
                     write_consistency,
                     request_id,
+                    sloppy: false,
                 };
                 let written = client.put(timed(put, ask)).await?;
                 Ok(put_done(ask, &written.into_inner()))
@@ -96,6 +97,7 @@ impl GrpcClient {
                     read_consistency,
                     write_consistency,
                     request_id,
+                    sloppy: false,
                 };
                 let deleted = client.delete(timed(delete, ask)).await?;
                 Ok(delete_done(ask, &deleted.into_inner()))

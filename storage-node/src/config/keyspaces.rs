@@ -28,6 +28,9 @@ pub struct KeyspaceRules {
     pub durability: Option<Durability>,
     /// The largest value in bytes. Default 1 MiB.
     pub max_value_bytes: Option<usize>,
+    /// Whether requests may ask that other nodes stand in for owners that are away. Quorum reads may
+    /// then miss acknowledged writes for a while. Default false.
+    pub allow_sloppy: bool,
 }
 
 impl Config {
@@ -86,6 +89,7 @@ impl Config {
             default_ttl,
             durability: rules.durability.unwrap_or(Durability::Sync),
             max_value_bytes,
+            allow_sloppy: rules.allow_sloppy,
             name,
         })
     }

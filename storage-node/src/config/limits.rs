@@ -57,7 +57,7 @@ impl Default for Limits {
 }
 
 /// The longest deadline that the reclaiming of deletes allows for.
-const LONGEST_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_DEADLINE: Duration = Duration::from_secs(30);
 
 impl Limits {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {

@@ -17,6 +17,7 @@
 
 mod context_key;
 mod fields;
+mod hints;
 mod keyspaces;
 mod limits;
 mod storage;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use annulus_proto::model::Consistency;
 use serde::Deserialize;
 
+pub use hints::HintLimits;
 pub use keyspaces::KeyspaceRules;
 pub use limits::Limits;
 pub use storage::{EngineKind, Storage};
@@ -59,6 +61,9 @@ pub struct Config {
     /// Bounds.
     #[serde(default)]
     pub limits: Limits,
+    /// Writes kept for owners that are away.
+    #[serde(default)]
+    pub hints: HintLimits,
     /// How data is kept.
     #[serde(default)]
     pub storage: Storage,
@@ -219,6 +224,7 @@ impl Config {
             }
         }
         self.limits.validate()?;
+        self.hints.validate()?;
         self.storage.validate()?;
         self.build_keyspaces().map(drop)
     }

@@ -38,9 +38,10 @@ listen: {grpc: "127.0.0.1:0", http: "[::1]:1"}
 consistency: {read: 1, write: ALL}
 limits: {max_connections: 5, default_request_timeout: 500ms}
 storage: {engine: memory, compaction: universal, blob_min_bytes: 4096}
+hints: {window: 1h, ttl: 2h, max_bytes: 1000, replay_jitter: 0s}
 keyspaces:
   data: {read: one}
-  sessions: {conflict: lww, write: 2, default_ttl: 60, durability: async, max_value_bytes: 100}
+  sessions: {conflict: lww, write: 2, default_ttl: 60, durability: async, max_value_bytes: 100, allow_sloppy: true}
 log: {level: debug, format: json}
 drain_timeout: 1s
 "#,
@@ -55,10 +56,14 @@ drain_timeout: 1s
     assert_eq!(sessions.read, "1".parse::<Consistency>().unwrap());
     assert_eq!(sessions.write, "2".parse::<Consistency>().unwrap());
     assert_eq!(sessions.durability, Durability::Async);
+    assert!(sessions.allow_sloppy);
+    assert_eq!(config.hints.max_bytes_on(5_000), 500);
+    assert_eq!(config.hints.max_bytes_on(1 << 40), 1000);
     assert_eq!(sessions.default_ttl.unwrap().seconds(), 60);
     let kv = keyspaces.get(&KeyspaceName::kv()).unwrap();
     assert_eq!(kv.conflict, ConflictPolicy::Siblings);
     assert_eq!(kv.write, Consistency::All);
+    assert!(!kv.allow_sloppy);
     let data = keyspaces.get(&KeyspaceName::data()).unwrap();
     assert_eq!(
         (data.conflict, data.read),
@@ -91,6 +96,16 @@ fn a_bad_field_is_named() {
             "limits.default_request_timeout",
         ),
         ("storage: {memtable_bytes: 1}", "storage.memtable_bytes"),
+        ("hints: {ttl: 24h}", "hints.ttl"),
+        ("hints: {ttl: 23h 50m}", "hints.ttl"),
+        ("hints: {ttl: 0s}", "hints.ttl"),
+        ("hints: {max_disk_percent: 101}", "hints.max_disk_percent"),
+        ("hints: {max_waiting: 0}", "hints.max_waiting"),
+        ("hints: {probe_interval: 0s}", "hints.probe_interval"),
+        (
+            "hints: {receive_bytes_per_second: 0}",
+            "hints.receive_bytes_per_second",
+        ),
         ("keyspaces: {A: {}}", "keyspaces.A"),
         (
             "keyspaces: {a: {default_ttl: -1}}",

@@ -29,6 +29,7 @@ pub(crate) struct CoordinatorMetrics {
     pub(super) forwarded_writes: Counter,
     pub(super) placement_restarts: Counter,
     pub(super) replica_write_failures: Counter,
+    pub(super) sloppy_writes: Counter,
 }
 
 impl CoordinatorMetrics {
@@ -63,6 +64,11 @@ impl CoordinatorMetrics {
             "replica_write_failures",
             "Owners that did not take a minted write in time; they are stale until repaired",
             self.replica_write_failures.clone(),
+        );
+        registry.register(
+            "sloppy_writes",
+            "Owners for which another node keeps a write that counts as acknowledged",
+            self.sloppy_writes.clone(),
         );
     }
 }

@@ -5,6 +5,7 @@
 //! | [`request`] | what may be asked, and the answers |
 //! | [`get`], [`put`] | the drivers of reads, and of writes and deletes |
 //! | [`own_write`], [`spread`] | a write at the owner that mints its dot, and its way to the others |
+//! | [`sloppy`] | other nodes that stand in for owners that are away |
 //! | [`delete_sight`] | what a delete finds to delete |
 //! | [`owners`] | one owner, here or elsewhere; in which order owners are asked |
 //! | [`repair`] | the driver of read repair |
@@ -18,7 +19,7 @@
 //! - a write that has its dot goes to all owners, whoever waits for it or has stopped waiting;
 //! - all replies that count toward one quorum were given under one placement epoch; when the
 //!   placement changes, the round starts over with the state it has;
-//! - nothing outlives the request's deadline.
+//! - nothing outlives the request's deadline but the hints of the owners that missed it.
 //!
 //! Leaves to others: limits and forms of requests (`server`), the copies themselves (`replica`),
 //! how nodes are reached (`peer`).
@@ -35,6 +36,7 @@ mod read_plan;
 mod read_repair;
 mod repair;
 mod request;
+mod sloppy;
 mod speculation;
 mod spread;
 
@@ -54,6 +56,7 @@ use self::owners::OwnerFailure;
 use self::speculation::SpeculationBudget;
 use crate::clock::Clock;
 use crate::entropy::Randomness;
+use crate::hints::Hints;
 use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
 use crate::peer::Peers;
@@ -82,6 +85,8 @@ pub(crate) struct CoordinatorParts {
     pub(crate) peers: Peers,
     /// Which of them are alive.
     pub(crate) membership: MembershipView,
+    /// Writes kept for owners that are away.
+    pub(crate) hints: Hints,
     /// Time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Randomness, for request ids.
@@ -103,6 +108,7 @@ struct Inner {
     replica: Replica,
     peers: Peers,
     membership: MembershipView,
+    hints: Hints,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
     tasks: TaskTracker,
@@ -119,6 +125,7 @@ impl Coordinator {
             replica,
             peers,
             membership,
+            hints,
             clock,
             randomness,
             tasks,
@@ -130,6 +137,7 @@ impl Coordinator {
             replica,
             peers,
             membership,
+            hints,
             clock,
             randomness,
             tasks,

@@ -30,7 +30,7 @@ impl Coordinator {
         write: &ForwardedWrite,
         deadline: Instant,
     ) -> Result<ForwardedAnswer, RoundError> {
-        self.check_enough_reachable(placement, address, write.write_quorum, deadline)
+        self.check_enough_reachable(placement, address, write, deadline)
             .await?;
         let mut context = write.context.clone();
         if write.value.is_none() {
@@ -43,6 +43,7 @@ impl Coordinator {
                         clock,
                         version: 0,
                         existed: false,
+                        sloppy: false,
                     });
                 }
                 Sight::Something { context: seen } => context = seen,
@@ -140,14 +141,15 @@ impl Coordinator {
     }
 
     /// Refuses a write that is known to miss its quorum, while that still means that nothing happened.
-    /// Waits for first attempts to connect, if it comes down to them.
+    /// Waits for first attempts to connect, if it comes down to them. For a sloppy write other nodes count too.
     async fn check_enough_reachable(
         &self,
         placement: &Arc<Placement>,
         address: &KeyAddress,
-        needed: usize,
+        write: &ForwardedWrite,
         deadline: Instant,
     ) -> Result<(), RequestError> {
+        let needed = write.write_quorum;
         let mut reachable = 0;
         let mut pending = FuturesUnordered::new();
         for owner in placement.owners(address.partition()) {
@@ -163,6 +165,11 @@ impl Coordinator {
             match pending.next().await {
                 Some(true) => reachable += 1,
                 Some(false) => {}
+                None if write.sloppy => {
+                    let missing = needed - reachable;
+                    let found = self.find_room(placement, address, write, missing, deadline);
+                    return found.await;
+                }
                 None => {
                     let what = "can be reached; nothing was written";
                     return Err(too_few(what, reachable, needed, None, Outcome::Rejected));

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::request::{Delete, Deleted, Put, Written};
 use super::{Coordinator, MAX_ROUNDS, RoundError, placement_keeps_changing, quorum_of};
-use crate::keyspace::ConflictPolicy;
+use crate::keyspace::{ConflictPolicy, Keyspace};
 use crate::peer::{ForwardedAnswer, ForwardedWrite, PeerFailure, Reachability};
 use crate::replica::KeyAddress;
 
@@ -51,6 +51,7 @@ impl Coordinator {
     /// Writes a key.
     pub(crate) async fn put(&self, put: Put) -> Result<Written, RequestError> {
         let keyspace = self.0.keyspaces.get(&put.keyspace)?.clone();
+        check_sloppy(&keyspace, put.sloppy)?;
         let placement = self.0.placement.require()?;
         let write = ForwardedWrite {
             write_quorum: quorum_of("w", put.write.unwrap_or(keyspace.write), &placement)?,
@@ -61,14 +62,20 @@ impl Coordinator {
             context: put.context,
             ttl: put.ttl,
             request_id: put.request_id.unwrap_or_else(|| self.draw_request_id()),
+            sloppy: put.sloppy,
         };
-        let ForwardedAnswer { clock, version, .. } = self.write(&write, put.deadline).await?;
-        Ok(Written { clock, version })
+        let answer = self.write(&write, put.deadline).await?;
+        Ok(Written {
+            clock: answer.clock,
+            version: answer.version,
+            sloppy: answer.sloppy,
+        })
     }
 
     /// Deletes a key.
     pub(crate) async fn delete(&self, delete: Delete) -> Result<Deleted, RequestError> {
         let keyspace = self.0.keyspaces.get(&delete.keyspace)?.clone();
+        check_sloppy(&keyspace, delete.sloppy)?;
         let placement = self.0.placement.require()?;
         let write = ForwardedWrite {
             write_quorum: quorum_of("w", delete.write.unwrap_or(keyspace.write), &placement)?,
@@ -79,9 +86,14 @@ impl Coordinator {
             context: delete.context.unwrap_or_default(),
             ttl: None,
             request_id: delete.request_id.unwrap_or_else(|| self.draw_request_id()),
+            sloppy: delete.sloppy,
         };
-        let ForwardedAnswer { clock, existed, .. } = self.write(&write, delete.deadline).await?;
-        Ok(Deleted { clock, existed })
+        let answer = self.write(&write, delete.deadline).await?;
+        Ok(Deleted {
+            clock: answer.clock,
+            existed: answer.existed,
+            sloppy: answer.sloppy,
+        })
     }
 
     /// A write of another node's client, here because this node owns the key.
@@ -91,6 +103,7 @@ impl Coordinator {
         deadline: Instant,
     ) -> Result<ForwardedAnswer, RequestError> {
         let keyspace = self.0.keyspaces.get(&write.keyspace)?.clone();
+        check_sloppy(&keyspace, write.sloppy)?;
         for _ in 0..MAX_ROUNDS {
             let placement = self.0.placement.require()?;
             let address = KeyAddress::of(&placement, keyspace.clone(), write.key.clone());
@@ -256,6 +269,15 @@ impl Coordinator {
             sequence: randomness.u64(),
         }
     }
+}
+
+/// Sloppy writes give up freshness: both the keyspace's rules and the request must want that.
+fn check_sloppy(keyspace: &Keyspace, sloppy: bool) -> Result<(), RequestError> {
+    if !sloppy || keyspace.allow_sloppy {
+        return Ok(());
+    }
+    let message = format!("sloppy: keyspace {} does not allow it", keyspace.name);
+    Err(RequestError::rejected(ErrorCode::InvalidArgument, message))
 }
 
 /// Whether nothing happened for a reason that another owner may not have.

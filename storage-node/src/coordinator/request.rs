@@ -47,6 +47,8 @@ pub(crate) struct Put {
     pub(crate) write: Option<Consistency>,
     /// The client's name of the write; `None`: one is drawn.
     pub(crate) request_id: Option<RequestId>,
+    /// Fallbacks may stand in for owners that are away.
+    pub(crate) sloppy: bool,
     /// When the caller gives up.
     pub(crate) deadline: Instant,
 }
@@ -58,6 +60,8 @@ pub(crate) struct Written {
     pub(crate) clock: VersionVector,
     /// The key's version in `lww` keyspaces.
     pub(crate) version: u64,
+    /// Fewer owners than were asked for hold it; fallbacks keep it for the others.
+    pub(crate) sloppy: bool,
 }
 
 /// Deletes a key.
@@ -75,6 +79,8 @@ pub(crate) struct Delete {
     pub(crate) write: Option<Consistency>,
     /// The client's name of the delete; `None`: one is drawn.
     pub(crate) request_id: Option<RequestId>,
+    /// Fallbacks may stand in for owners that are away.
+    pub(crate) sloppy: bool,
     /// When the caller gives up.
     pub(crate) deadline: Instant,
 }
@@ -86,4 +92,6 @@ pub(crate) struct Deleted {
     pub(crate) clock: VersionVector,
     /// Whether there was anything to delete.
     pub(crate) existed: bool,
+    /// As in [`Written`].
+    pub(crate) sloppy: bool,
 }

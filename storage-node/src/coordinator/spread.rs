@@ -10,12 +10,14 @@ use annulus_proto::peer::v1::MergeReason;
 use annulus_ring::{NodeIndex, Placement, RingEpoch};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::oneshot;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::own_write::OwnWrite;
 use super::owners::{OwnerFailure, SharedState, too_few};
 use super::quorum::{Tally, Verdict};
+use super::sloppy::{Holder, StandingIn};
 use super::{Coordinator, MAX_ROUNDS, RoundError, placement_keeps_changing};
+use crate::hints::KeepFor;
 use crate::mistake::{self, Mistake};
 use crate::peer::ForwardedAnswer;
 use crate::replica::{Durable, Minted};
@@ -62,6 +64,7 @@ impl Coordinator {
             clock,
             version,
             existed,
+            sloppy: false,
         };
         let mut durable = Some(durable);
         for _ in 0..MAX_ROUNDS {
@@ -98,28 +101,40 @@ impl Coordinator {
         }
         let mut tally = Tally::new(owners, needed);
         let mut durable = durable;
+        let standing_in = StandingIn::default();
         let mut replies: FuturesUnordered<_> = owners
             .iter()
             .map(|owner| {
                 let is_self = self.is_self(round.placement, *owner);
                 let durable = if is_self { durable.take() } else { None };
-                self.give_to(round, *owner, durable)
+                self.give_to(round, *owner, durable, &standing_in)
             })
             .collect();
-        let mut last = None;
+        let (mut last, mut held_by_owners) = (None, 0);
         while let Some((owner, result)) = replies.next().await {
             let verdict = match result {
-                Ok(()) => tally.ack(owner),
+                Ok(Holder::Owner) => {
+                    held_by_owners += 1;
+                    self.0.hints.reached(round.placement.node(owner).id);
+                    tally.ack(owner)
+                }
+                Ok(Holder::Fallback) => tally.ack(owner),
                 Err(OwnerFailure::Stale(epoch)) => return Some(epoch),
                 Err(OwnerFailure::Failed(error)) => {
                     self.0.metrics.replica_write_failures.inc();
+                    self.keep_for(round, owner);
                     last = Some(error);
                     tally.fail(owner)
                 }
             };
             match verdict {
                 Verdict::Pending => {}
-                Verdict::Reached => client.tell(|| Ok(round.answer.clone())),
+                Verdict::Reached => client.tell(|| {
+                    Ok(ForwardedAnswer {
+                        sloppy: held_by_owners < needed,
+                        ..round.answer.clone()
+                    })
+                }),
                 Verdict::Impossible => {
                     client
                         .tell(|| Err(self.missed(round.job, &tally, needed, last.as_ref()).into()));
@@ -129,13 +144,53 @@ impl Coordinator {
         None
     }
 
-    /// Gives the state to one owner. At this node, in the first round, the mint itself did.
+    /// Gives the state to one owner, or, where that may be, to a node that stands in for it.
     async fn give_to(
         &self,
         round: Round<'_>,
         owner: NodeIndex,
         durable: Option<Durable>,
-    ) -> (NodeIndex, Result<(), OwnerFailure>) {
+        standing_in: &StandingIn,
+    ) -> (NodeIndex, Result<Holder, OwnerFailure>) {
+        let deadline = round.job.deadline;
+        if !round.job.write.sloppy || self.is_self(round.placement, owner) {
+            let given = self.give_to_owner(round, owner, durable, deadline).await;
+            return (owner, given.map(|()| Holder::Owner));
+        }
+        // An owner that hangs must leave time for those who stand in for it.
+        let left = deadline.saturating_duration_since(self.0.clock.now());
+        let given = self.give_to_owner(round, owner, durable, deadline - left / 2);
+        let given = match given.await {
+            Err(OwnerFailure::Failed(error)) => {
+                self.give_to_fallback(round, owner, standing_in, error)
+                    .await
+            }
+            ended => ended.map(|()| Holder::Owner),
+        };
+        (owner, given)
+    }
+
+    /// An owner that missed the write is handed it later. That goes for a write that failed, too: it is on
+    /// this node's disk, and will reach the others some day; better soon.
+    fn keep_for(&self, round: Round<'_>, owner: NodeIndex) {
+        if self.is_self(round.placement, owner) {
+            return; // its own log has failed
+        }
+        self.0.hints.keep_later(KeepFor {
+            target: round.placement.node(owner).id,
+            address: round.job.address.clone(),
+            state: round.state.state.clone(),
+        });
+    }
+
+    /// Gives the state to one owner. At this node, in the first round, the mint itself did.
+    async fn give_to_owner(
+        &self,
+        round: Round<'_>,
+        owner: NodeIndex,
+        durable: Option<Durable>,
+        deadline: Instant,
+    ) -> Result<(), OwnerFailure> {
         let Round {
             placement,
             job,
@@ -149,17 +204,16 @@ impl Coordinator {
                     .map_err(|error| OwnerFailure::of_own(error, placement));
             }
             let (address, reason) = (&job.address, MergeReason::Write);
-            self.merge_into(placement, owner, address, state, reason, job.deadline)
+            self.merge_into(placement, owner, address, state, reason, deadline)
                 .await
         };
-        let given = timeout_at(job.deadline, given).await.unwrap_or_else(|_| {
+        timeout_at(deadline, given).await.unwrap_or_else(|_| {
             let message = "an owner did not confirm the write in time";
             Err(OwnerFailure::Failed(RequestError::unknown(
                 ErrorCode::Timeout,
                 message,
             )))
-        });
-        (owner, given)
+        })
     }
 
     fn missed(
@@ -190,9 +244,9 @@ impl Coordinator {
 }
 
 #[derive(Clone, Copy)]
-struct Round<'a> {
-    placement: &'a Placement,
-    job: &'a OwnWrite,
-    state: &'a SharedState,
+pub(super) struct Round<'a> {
+    pub(super) placement: &'a Placement,
+    pub(super) job: &'a OwnWrite,
+    pub(super) state: &'a SharedState,
     answer: &'a ForwardedAnswer,
 }

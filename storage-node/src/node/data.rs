@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use annulus_ring::NodeId;
 use prometheus_client::registry::Registry;
+use tokio_util::task::TaskTracker;
 
 use super::StartError;
 use crate::clock::Clock;
 use crate::config::{Config, EngineKind};
 use crate::entropy::Randomness;
+use crate::hints::{HintMetrics, HintParts, Hints};
+use crate::keyspace::Keyspaces;
 use crate::placement::{Home, PlacementStore};
 use crate::replica::{Replica, ReplicaOptions};
 use crate::storage::{DataDir, Store};
+use crate::telemetry::disk_space;
 
 /// The open data.
 #[derive(Debug)]
@@ -19,6 +23,7 @@ pub(super) struct Data {
     pub(super) node_id: NodeId,
     pub(super) replica: Replica,
     pub(super) placement: PlacementStore,
+    pub(super) hints: Hints,
 }
 
 /// Opens the data directory, replays the log, and takes up the placement that is on disk.
@@ -27,6 +32,7 @@ pub(super) async fn open(
     clock: &Arc<dyn Clock>,
     randomness: &Arc<dyn Randomness>,
     registry: &mut Registry,
+    with: (&Arc<Keyspaces>, &TaskTracker),
 ) -> Result<Data, StartError> {
     let dir = DataDir::open(&config.data_dir, randomness.as_ref()).map_err(data_error)?;
     let dir = Arc::new(dir);
@@ -49,11 +55,45 @@ pub(super) async fn open(
     let node_id = dir.node_id();
     let placement = PlacementStore::open(node_id, Home::DataDir(dir), replica.clone()).await;
     let placement = placement.map_err(data_error)?;
+    let disk = disk_space(&config.data_dir).ok();
+    let parts = HintParts {
+        disk_bytes: disk.map(|disk| disk.total_bytes),
+        ..hint_parts(config, &replica, clock, registry, with)
+    };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "loading reads the disk; simulations load from their own"
+    )]
+    let loading = tokio::task::spawn_blocking(move || Hints::load(parts));
+    let hints = loading.await.map_err(data_error)?.map_err(data_error)?;
+    hints.register_backlog(registry);
     Ok(Data {
         node_id,
         replica,
         placement,
+        hints,
     })
+}
+
+/// What hints are kept with, on a disk of unknown size.
+pub(super) fn hint_parts(
+    config: &Config,
+    replica: &Replica,
+    clock: &Arc<dyn Clock>,
+    registry: &mut Registry,
+    (keyspaces, tasks): (&Arc<Keyspaces>, &TaskTracker),
+) -> HintParts {
+    let metrics = HintMetrics::default();
+    metrics.register(registry);
+    HintParts {
+        limits: config.hints.clone(),
+        disk_bytes: None,
+        replica: replica.clone(),
+        keyspaces: keyspaces.clone(),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        metrics,
+    }
 }
 
 #[expect(

@@ -194,6 +194,7 @@ fn status_source(core: &Core, config: &Config, phase: &PhaseSetter) -> StatusSou
         placement: core.data.placement.clone(),
         replica: core.data.replica.clone(),
         transport: core.transport.clone(),
+        hints: core.data.hints.clone(),
         phase: phase.subscribe(),
     })
 }
@@ -224,6 +225,7 @@ fn serve_peers(listener: Listener, core: &Core, limits: &Limits) {
         core.keyspaces.clone(),
         core.data.replica.clone(),
         core.coordinator.clone(),
+        core.data.hints.clone(),
         core.clock.clone(),
     );
     let service = PeerService::new(responder, links.clone(), stop.clone());

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use annulus_causality::ContextKey;
 use annulus_ring::NodeId;
 use prometheus_client::registry::Registry;
+use tokio_util::task::TaskTracker;
 
-use super::data::{Data, data_error};
+use super::data::{Data, data_error, hint_parts};
 use super::edges::Listeners;
-use super::{Node, StartError, Surroundings};
+use super::{Background, Node, StartError, Surroundings};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Randomness;
+use crate::hints::Hints;
+use crate::keyspace::Keyspaces;
 use crate::net::{Network, SimulatedNetwork};
 use crate::placement::{Home, PlacementStore};
 use crate::replica::{Replica, ReplicaOptions};
@@ -47,24 +50,31 @@ impl Node {
         let clock: Arc<dyn Clock> = around.clock.clone();
         let randomness: Arc<dyn Randomness> = around.randomness.clone();
         let mut registry = Metrics::registry();
-        let data = open(&around, &clock, &randomness, &mut registry).await?;
+        let keyspaces = Arc::new(config.build_keyspaces()?);
+        let background = Background::default();
+        let with = (&keyspaces, &background.coordinator);
+        let world = (&around, &config);
+        let data = open(world, &clock, &randomness, &mut registry, with).await?;
         let around = Surroundings {
             clock,
             randomness,
             network,
             context_key: ContextKey::new(around.context_key),
+            keyspaces,
+            background,
             data,
             registry,
         };
-        Self::compose(&config, listeners, around)
+        Ok(Self::compose(&config, listeners, around))
     }
 }
 
 async fn open(
-    around: &Simulated,
+    (around, config): (&Simulated, &Config),
     clock: &Arc<dyn Clock>,
     randomness: &Arc<dyn Randomness>,
     registry: &mut Registry,
+    with: (&Arc<Keyspaces>, &TaskTracker),
 ) -> Result<Data, StartError> {
     let engine = around.disk.open();
     let pace = engine.pace();
@@ -76,9 +86,11 @@ async fn open(
     let replica = replica.map_err(data_error)?;
     let home = Home::Simulated(around.placement.clone());
     let placement = PlacementStore::open(around.id, home, replica.clone()).await;
+    let hints = Hints::load(hint_parts(config, &replica, clock, registry, with));
     Ok(Data {
         node_id: around.id,
         replica,
         placement: placement.map_err(data_error)?,
+        hints: hints.map_err(data_error)?,
     })
 }

@@ -23,6 +23,8 @@ pub(crate) struct ForwardedWrite {
     pub(crate) read_quorum: usize,
     /// The name of the write.
     pub(crate) request_id: RequestId,
+    /// Fallbacks may stand in for owners that are away.
+    pub(crate) sloppy: bool,
 }
 
 /// What a forwarded write came to.
@@ -34,4 +36,6 @@ pub(crate) struct ForwardedAnswer {
     pub(crate) version: u64,
     /// Delete: whether there was anything to delete.
     pub(crate) existed: bool,
+    /// Fewer owners than were asked for hold it; fallbacks keep it for the others.
+    pub(crate) sloppy: bool,
 }

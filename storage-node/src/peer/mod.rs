@@ -6,6 +6,7 @@
 //! | [`peers`] | what may be asked of a peer, in the node's own types; the epoch rules of the caller |
 //! | [`forwarded_write`] | a write on its way to an owner that mints its dot |
 //! | [`frame_age`] | how long a frame lay around on its way (pure) |
+//! | [`hint_calls`] | what is asked and answered about hints |
 //! | [`latency`] | how long peers take (pure) |
 //! | [`outbox`] | the requests of one link: queued, in flight, answered |
 //! | [`link`] | one peer's stream: connect, greet, carry, connect again |
@@ -22,6 +23,7 @@
 
 mod forwarded_write;
 mod frame_age;
+mod hint_calls;
 mod latency;
 mod link;
 mod outbox;

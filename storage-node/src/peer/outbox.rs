@@ -294,7 +294,15 @@ fn size_of(body: &request::Body) -> usize {
     let content = match body {
         request::Body::Merge(merge) => merge.state.len(),
         request::Body::Write(write) => write.value.as_ref().map_or(0, bytes::Bytes::len),
-        request::Body::InstallPlacement(_) | request::Body::Read(_) | request::Body::Digest(_) => 0,
+        request::Body::DeliverHints(delivered) => {
+            delivered.hints.iter().map(|hint| hint.state.len()).sum()
+        }
+        request::Body::KeepSloppy(kept) => kept.state.len(),
+        request::Body::InstallPlacement(_)
+        | request::Body::Read(_)
+        | request::Body::Digest(_)
+        | request::Body::HintCredit(_)
+        | request::Body::SloppyRoom(_) => 0,
     };
     content + REQUEST_OVERHEAD_BYTES
 }

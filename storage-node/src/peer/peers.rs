@@ -153,12 +153,14 @@ impl Peers {
             read_quorum: quorum(write.read_quorum),
             request_client: write.request_id.client,
             request_sequence: write.request_id.sequence,
+            sloppy: write.sloppy,
         });
         match self.ask(to, epoch, body, deadline).await? {
             reply::Body::Write(reply) => Ok(ForwardedAnswer {
                 clock: wire::read_clock(&reply.clock),
                 version: reply.version,
                 existed: reply.existed,
+                sloppy: reply.sloppy,
             }),
             other => Err(unexpected(to, &other)),
         }
@@ -184,7 +186,7 @@ impl Peers {
         self.0.latencies.lock().p95(peer)
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         to: NodeId,
         epoch: RingEpoch,
@@ -217,11 +219,14 @@ impl Peers {
         call: Call,
         deadline: Instant,
     ) -> Result<reply::Body, PeerFailure> {
-        let measured = !matches!(call.body, request::Body::Write(_));
+        let measured = matches!(
+            call.body,
+            request::Body::Read(_) | request::Body::Digest(_) | request::Body::Merge(_)
+        );
         let asked_at = self.0.clock.now();
         let answer = self.0.transport.call(to, call, deadline).await;
         // Waiting in vain is a sample too: a peer that hangs must not look fast. A forwarded write
-        // takes as long as others let it.
+        // takes as long as others let it, and hints come in heaps.
         if measured && !matches!(answer, Err(PeerCallError::NotSent { .. })) {
             self.0
                 .latencies
@@ -298,13 +303,17 @@ impl Peers {
     }
 }
 
-fn unexpected(to: NodeId, body: &reply::Body) -> PeerFailure {
+pub(super) fn unexpected(to: NodeId, body: &reply::Body) -> PeerFailure {
     let kind = match body {
         reply::Body::Read(_) => "read",
         reply::Body::Digest(_) => "digest",
         reply::Body::Merge(_) => "merge",
         reply::Body::Write(_) => "write",
         reply::Body::InstallPlacement(_) => "install_placement",
+        reply::Body::HintCredit(_) => "hint_credit",
+        reply::Body::DeliverHints(_) => "deliver_hints",
+        reply::Body::SloppyRoom(_) => "sloppy_room",
+        reply::Body::KeepSloppy(_) => "keep_sloppy",
         reply::Body::Error(_) => "error",
     };
     PeerFailure::Lost(format!("node {to} answered another question ({kind})"))

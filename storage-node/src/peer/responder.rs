@@ -21,6 +21,7 @@ use super::forwarded_write::ForwardedWrite;
 use super::wire;
 use crate::clock::Clock;
 use crate::coordinator::Coordinator;
+use crate::hints::Hints;
 use crate::keyspace::Keyspaces;
 use crate::mistake::{self, Mistake};
 use crate::placement::{InstallError, PlacementRefused, PlacementStore};
@@ -43,6 +44,7 @@ struct Inner {
     keyspaces: Arc<Keyspaces>,
     replica: Replica,
     coordinator: Coordinator,
+    hints: Hints,
     clock: Arc<dyn Clock>,
     forwarded_writes: Semaphore,
 }
@@ -54,6 +56,7 @@ impl Responder {
         keyspaces: Arc<Keyspaces>,
         replica: Replica,
         coordinator: Coordinator,
+        hints: Hints,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let forwarded_writes = Semaphore::new(MAX_FORWARDED_WRITES);
@@ -62,6 +65,7 @@ impl Responder {
             keyspaces,
             replica,
             coordinator,
+            hints,
             clock,
             forwarded_writes,
         };
@@ -70,6 +74,16 @@ impl Responder {
 
     pub(super) fn placement(&self) -> &PlacementStore {
         &self.0.placement
+    }
+
+    pub(super) fn hints(&self) -> &Hints {
+        &self.0.hints
+    }
+
+    /// This node's wall clock.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn wall_ms(&self) -> u64 {
+        self.0.clock.wall_ms()
     }
 
     /// The epoch that this node holds.
@@ -114,6 +128,12 @@ impl Responder {
             request::Body::Digest(read) => self.digest(read.key, &placement, deadline).await,
             request::Body::Merge(merge) => self.merge(merge, &placement, deadline).await,
             request::Body::Write(write) => self.write(write, &placement, deadline).await,
+            request::Body::HintCredit(asked) => Ok(self.hint_credit(asked)),
+            request::Body::DeliverHints(hints) => {
+                self.deliver_hints(hints, &placement, deadline).await
+            }
+            request::Body::SloppyRoom(asked) => Ok(self.sloppy_room(asked)),
+            request::Body::KeepSloppy(kept) => self.keep_sloppy(kept, &placement, deadline).await,
             request::Body::InstallPlacement(install) => return self.install(install).await,
         };
         if fenced && !mistake::is_made(Mistake::FenceOnlyBefore) {
@@ -234,12 +254,14 @@ impl Responder {
                 client: write.request_client,
                 sequence: write.request_sequence,
             },
+            sloppy: write.sloppy,
         };
         let answer = self.0.coordinator.write_for_peer(write, deadline).await?;
         Ok(reply::Body::Write(WriteReply {
             clock: wire::clock(&answer.clock),
             version: answer.version,
             existed: answer.existed,
+            sloppy: answer.sloppy,
         }))
     }
 
@@ -269,7 +291,7 @@ impl Responder {
         }))
     }
 
-    fn address(
+    pub(super) fn address(
         &self,
         key: Option<KeyRef>,
         placement: &Placement,

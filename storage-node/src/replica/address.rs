@@ -52,8 +52,7 @@ impl KeyAddress {
         &self.key
     }
 
-    /// The key as the engine knows it, for simulations that look at disks.
-    #[cfg(feature = "simulation")]
+    /// The key as the engine knows it, for those who keep records or look at disks by it.
     pub(crate) fn stored_bytes(&self) -> &Bytes {
         &self.stored
     }

@@ -17,7 +17,7 @@ use super::operation::Merged;
 use super::vnode::Vnode;
 use crate::keyspace::Durability;
 use crate::mistake::{self, Mistake};
-use crate::storage::{Batch, Space};
+use crate::storage::{Batch, Engine, EngineError, Space};
 
 /// Who waits for the log.
 pub(super) enum Waiter {
@@ -30,6 +30,8 @@ pub(super) enum Waiter {
         vnode: Arc<Vnode>,
         epoch: RingEpoch,
     },
+    /// Work beside the data.
+    Aside(oneshot::Sender<Result<(), ReplicaError>>),
 }
 
 impl Waiter {
@@ -37,7 +39,7 @@ impl Waiter {
     pub(super) fn held(self) {
         // Whoever has stopped waiting is not told; what was written stays written.
         match self {
-            Self::Minted(done) => {
+            Self::Minted(done) | Self::Aside(done) => {
                 let _ = done.send(Ok(()));
             }
             Self::Merged {
@@ -54,7 +56,7 @@ impl Waiter {
     /// Nobody knows whether the log has it.
     pub(super) fn failed(self, error: ReplicaError) {
         match self {
-            Self::Minted(done) => {
+            Self::Minted(done) | Self::Aside(done) => {
                 let _ = done.send(Err(error));
             }
             Self::Merged { reply, .. } => {
@@ -77,6 +79,8 @@ pub(super) struct CommitBatch {
     pub(super) synced: LogWrite,
     pub(super) buffered: LogWrite,
     states: HashMap<Bytes, Arc<KeyState>>,
+    /// Records beside the data; `None`: removed.
+    asides: HashMap<(Space, Bytes), Option<Bytes>>,
 }
 
 impl CommitBatch {
@@ -97,6 +101,30 @@ impl CommitBatch {
             .batch
             .put(Space::Data, stored_key.clone(), record);
         self.states.insert(stored_key.clone(), state);
+    }
+
+    /// A record beside the data, as the earlier operations of this batch left it on the engine.
+    pub(super) fn aside(
+        &self,
+        engine: &dyn Engine,
+        space: Space,
+        key: &[u8],
+    ) -> Result<Option<Bytes>, EngineError> {
+        if !self.asides.is_empty()
+            && let Some(left) = self.asides.get(&(space, Bytes::copy_from_slice(key)))
+        {
+            return Ok(left.clone());
+        }
+        engine.get(space, key)
+    }
+
+    /// A record beside the data. Always with the synced part, so that their order stays.
+    pub(super) fn put_aside(&mut self, space: Space, key: Bytes, record: Option<Bytes>) {
+        match &record {
+            Some(record) => self.synced.batch.put(space, key.clone(), record.clone()),
+            None => self.synced.batch.delete(space, key.clone()),
+        }
+        self.asides.insert((space, key), record);
     }
 
     /// Somebody waits for the log to hold what the batch has so far.

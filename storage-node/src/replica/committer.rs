@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::address::KeyAddress;
+use super::aside::{Aside, AsideRecords};
 use super::commit_batch::{CommitBatch, LogWrite, Waiter};
 use super::error::ReplicaError;
 use super::fatal::Fatal;
@@ -23,11 +24,13 @@ use super::record::{self, Record};
 use super::transition;
 use super::vnode::Vnode;
 use crate::clock::Clock;
+use crate::keyspace::Durability;
 use crate::mistake::{self, Mistake};
 use crate::storage::bounded_queue::BoundedQueue;
 use crate::storage::free_space::FreeSpace;
 use crate::storage::high_water::HighWater;
 use crate::storage::{Engine, EngineError, Persistence, Space};
+use crate::witness;
 
 /// How much one group commit may gather.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,10 @@ pub(super) enum Operation {
         vnode: Arc<Vnode>,
         reply: oneshot::Sender<Result<Merged, ReplicaError>>,
     },
+    Aside {
+        aside: Aside,
+        reply: oneshot::Sender<Result<(), ReplicaError>>,
+    },
 }
 
 /// What an operation costs beside its values.
@@ -62,6 +69,7 @@ impl Operation {
             + match self {
                 Self::Mint { write, .. } => write.content.as_ref().map_or(0, Bytes::len),
                 Self::Merge { merge, .. } => merge.state.value_bytes(),
+                Self::Aside { aside, .. } => aside.bytes,
             }
     }
 
@@ -74,6 +82,9 @@ impl Operation {
             Self::Merge { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
+            Self::Aside { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
         }
     }
 
@@ -81,6 +92,7 @@ impl Operation {
         match self {
             Self::Mint { reply, .. } => reply.is_closed(),
             Self::Merge { reply, .. } => reply.is_closed(),
+            Self::Aside { reply, .. } => reply.is_closed(),
         }
     }
 }
@@ -184,7 +196,21 @@ impl Committer {
                     let _ = reply.send(Err(error));
                 }
             },
+            Operation::Aside { aside, reply } => match self.aside(aside, batch) {
+                Ok(()) => batch.wait(Durability::Sync, Waiter::Aside(reply)),
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                }
+            },
         }
+    }
+
+    fn aside(&self, aside: Aside, batch: &mut CommitBatch) -> Result<(), ReplicaError> {
+        if aside.grows {
+            self.check_room(self.clock.now())?;
+        }
+        let engine = self.engine.as_ref();
+        (aside.work)(&mut AsideRecords { engine, batch })
     }
 
     fn mint(
@@ -239,6 +265,7 @@ impl Committer {
             merge.fence,
             merge.state.value_bytes() > 0,
         )?;
+        witness::merged(self.clock.now(), merge.deadline);
         let (address, now_ms) = (&merge.address, self.clock.wall_ms());
         let local = self.local_state(address, batch)?;
         let hlc = &mut self.hlc;
@@ -272,14 +299,21 @@ impl Committer {
         grows: bool,
     ) -> Result<(), ReplicaError> {
         let now = self.clock.now();
-        if now >= deadline {
+        if now >= deadline && !mistake::is_made(Mistake::LateMergesApplied) {
             return Err(ReplicaError::DeadlinePassed);
         }
-        let full = |space: &Arc<FreeSpace>| !space.allows_growth(now);
-        if grows && self.free_space.as_ref().is_some_and(full) {
-            return Err(ReplicaError::DiskFull);
+        if grows {
+            self.check_room(now)?;
         }
         vnode.check_fence(epoch, false)
+    }
+
+    fn check_room(&self, now: Instant) -> Result<(), ReplicaError> {
+        let full = |space: &Arc<FreeSpace>| !space.allows_growth(now);
+        if self.free_space.as_ref().is_some_and(full) {
+            return Err(ReplicaError::DiskFull);
+        }
+        Ok(())
     }
 
     fn local_state(

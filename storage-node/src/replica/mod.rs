@@ -7,6 +7,7 @@
 //! | [`handle`] | [`Replica`]: how everybody else asks; start and stop |
 //! | [`transition`] | pure: what a write or a merge makes of a key's state |
 //! | [`committer`], [`commit_batch`] | one thread writes a partition: group commit and its overlay |
+//! | [`aside`] | records beside the data, in the same turn and under the same fsync |
 //! | [`workers`] | whether that is a thread, or a task of a simulation |
 //! | [`vnode`] | the vnodes: identity, supply of key epochs, the fence |
 //! | [`record`] | a key's state on disk, under a checksum |
@@ -26,6 +27,7 @@
 //! Leaves to others: quorums, other nodes (`coordinator`), which node owns what (`placement`).
 
 mod address;
+mod aside;
 mod commit_batch;
 mod committer;
 mod error;
@@ -43,6 +45,7 @@ mod workers;
 mod tests;
 
 pub use address::KeyAddress;
+pub(crate) use aside::AsideRecords;
 pub use error::ReplicaError;
 pub use handle::{Replica, ReplicaOptions};
 pub use operation::{DigestPage, Durable, KeyDigest, Merge, Merged, Minted, VnodeStatus, Write};

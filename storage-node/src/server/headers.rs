@@ -13,6 +13,7 @@ use crate::coordinator::Coordinator;
 
 const COORDINATOR: HeaderName = HeaderName::from_static("x-annulus-coordinator");
 const EPOCH: HeaderName = HeaderName::from_static("x-annulus-epoch");
+const SLOPPY: HeaderName = HeaderName::from_static("x-annulus-sloppy");
 
 struct Source {
     name: HeaderValue,
@@ -24,6 +25,15 @@ pub(crate) fn add(router: Router, name: &str, coordinator: Coordinator) -> Route
     let name = HeaderValue::from_str(name).expect("a node's name was validated as plain ASCII");
     let source = Arc::new(Source { name, coordinator });
     router.layer(from_fn_with_state(source, mark))
+}
+
+/// Tells the client of a write that other nodes keep it for owners that are away.
+pub(crate) fn mark_sloppy(mut response: Response, sloppy: bool) -> Response {
+    if sloppy {
+        let yes = HeaderValue::from_static("true");
+        response.headers_mut().insert(SLOPPY, yes);
+    }
+    response
 }
 
 async fn mark(State(source): State<Arc<Source>>, request: Request, next: Next) -> Response {

@@ -13,6 +13,7 @@ use super::network::Network;
 use super::observer::Observer;
 use super::sim_node::{SimNode, Surroundings};
 use super::trace::Trace;
+use crate::config::HintLimits;
 
 /// Nodes, their network and their trace.
 pub struct SimCluster {
@@ -22,10 +23,29 @@ pub struct SimCluster {
     trace: Arc<Trace>,
 }
 
+impl std::fmt::Debug for SimCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimCluster")
+            .field("nodes", &self.nodes.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl SimCluster {
     /// So many nodes, none of them started; each key has `replicas` owners. Call it within a paused
     /// current-thread runtime.
     pub fn new(seed: u64, nodes: u16, replicas: u16, observer: &Arc<dyn Observer>) -> Self {
+        Self::with_hints(seed, nodes, replicas, HintLimits::default(), observer)
+    }
+
+    /// As [`Self::new`], with bounds for the hints.
+    pub fn with_hints(
+        seed: u64,
+        nodes: u16,
+        replicas: u16,
+        hint_limits: HintLimits,
+        observer: &Arc<dyn Observer>,
+    ) -> Self {
         let began = Instant::now();
         let trace = Arc::new(Trace::new(began));
         let network = Network::new(
@@ -46,6 +66,7 @@ impl SimCluster {
             network: network.clone(),
             trace: trace.clone(),
             keyspaces: layout.keyspaces().clone(),
+            hint_limits,
         };
         let node = |(number, disk): (u16, &SimDisk)| {
             let (id, name) = (id_of(number), format!("n{number}"));

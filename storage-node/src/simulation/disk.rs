@@ -9,24 +9,23 @@
 //!
 //! A process that has died can't reach its disk any more, whatever of it still runs.
 
+mod pace;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use annulus_causality::{Content, KeyState};
 use annulus_ring::NodeId;
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::time::sleep;
 
 use super::chance::Chance;
-use super::observer::{Observer, Wrote};
+use super::observer::{HintRemoved, Observer, Wrote};
 use super::trace::Trace;
+use crate::hints::{Hint, hint_target};
 use crate::replica::decode_record;
 use crate::storage::free_space::FreeSpace;
 use crate::storage::key_encoding;
-use crate::storage::pace::Pace;
 use crate::storage::{
     Batch, Change, Engine, EngineError, EngineEstimates, Entry, InMemory, KeyRange, MemoryEngine,
     Persistence, ScanLimit, Space,
@@ -301,6 +300,25 @@ impl SimDisk {
         state.transpose()
     }
 
+    /// For whom a crash now would surely leave a hint of a key, and what.
+    pub fn durable_hints(&self, stored_key: &[u8]) -> Vec<(NodeId, KeyState)> {
+        let medium = self.0.medium.lock();
+        let all = ScanLimit {
+            entries: usize::MAX,
+            bytes: usize::MAX,
+        };
+        let found = medium
+            .durable
+            .scan(Space::Hints, &KeyRange::default(), all)
+            .expect("memory does not fail");
+        let of_key = found.into_iter().filter_map(|entry| {
+            let (target, stored) = hint_target(&entry.key)?;
+            let hint = Hint::decode(&entry.key, &entry.value).ok()?;
+            (stored == stored_key).then_some((target, hint.state))
+        });
+        of_key.collect()
+    }
+
     pub(crate) fn free_space(&self) -> FreeSpace {
         let disk = self.clone();
         FreeSpace::probed(move || Some(if disk.0.medium.lock().full { 1 } else { 50 }))
@@ -329,6 +347,9 @@ impl SimEngine {
 
     fn report(&self, medium: &mut Medium, batch: &Batch) {
         for change in batch.changes() {
+            if let Change::Delete(Space::Hints, key) = change {
+                self.report_removal(medium, key);
+            }
             let Change::Put(Space::Data, key, value) = change else {
                 continue;
             };
@@ -350,6 +371,24 @@ impl SimEngine {
                 stored_key: key,
                 before: before.as_deref(),
                 after: &after,
+            });
+        }
+    }
+}
+
+impl SimEngine {
+    fn report_removal(&self, medium: &Medium, key: &Bytes) {
+        let before = medium.live.get(Space::Hints, key);
+        let before = before.expect("memory does not fail");
+        let hint = before.and_then(|record| Hint::decode(key, &record).ok());
+        if let (Some((target, stored_key)), Some(hint)) = (hint_target(key), hint) {
+            self.disk.0.observer.hint_removed(&HintRemoved {
+                node: self.disk.0.node,
+                target,
+                stored_key,
+                written_ms: hint.written.ms(),
+                sloppy: hint.sloppy,
+                state: &hint.state,
             });
         }
     }
@@ -425,54 +464,6 @@ impl Engine for SimEngine {
 
     fn estimates(&self) -> EngineEstimates {
         self.disk.0.medium.lock().live.estimates()
-    }
-}
-
-/// The pace of the disk's present run.
-pub(super) struct DiskPace {
-    pub(super) disk: SimDisk,
-    pub(super) run: u64,
-}
-
-impl SimEngine {
-    pub(crate) fn pace(&self) -> Arc<dyn Pace> {
-        Arc::new(DiskPace {
-            disk: self.disk.clone(),
-            run: self.run,
-        })
-    }
-}
-
-impl DiskPace {
-    fn takes(&self, milliseconds: u64) -> BoxFuture<'static, ()> {
-        let disk = self.disk.clone();
-        Box::pin(async move {
-            sleep(Duration::from_millis(milliseconds)).await;
-            disk.0.stalled.wait_for(|stalled| !stalled).await;
-        })
-    }
-}
-
-impl Pace for DiskPace {
-    fn before_write(&self, batch: &Batch, persistence: Persistence) -> BoxFuture<'static, ()> {
-        let takes = {
-            let mut medium = self.disk.0.medium.lock();
-            if medium.run == self.run {
-                medium.being_written.push(batch.clone());
-            }
-            medium.sync_takes
-        };
-        let chance = &self.disk.0.chance;
-        self.takes(match (persistence, takes) {
-            (Persistence::Buffered, _) => 0,
-            (Persistence::Synced, SyncTakes::Usual) => chance.within(1..4),
-            (Persistence::Synced, SyncTakes::UpTo(most)) => chance.within(1..most.max(2)),
-        })
-    }
-
-    fn before_read(&self) -> BoxFuture<'static, ()> {
-        let milliseconds = self.disk.0.chance.within(0..3);
-        self.takes(milliseconds)
     }
 }
 

@@ -38,15 +38,10 @@ impl Layout {
     /// Of nodes with these disks; each key has `replicas` owners, or all.
     pub fn new(disks: Vec<SimDisk>, replicas: u16) -> Self {
         let nodes = u16::try_from(disks.len()).expect("a few nodes");
-        let unsynced = KeyspaceName::new(UNSYNCED_KEYSPACE).expect("a valid name");
-        let keyspaces = Keyspaces::new([Keyspace {
-            durability: Durability::Async,
-            ..Keyspace::new(unsynced, ConflictPolicy::Siblings)
-        }]);
         Self {
             disks,
             replicas: replicas.min(nodes),
-            keyspaces: Arc::new(keyspaces),
+            keyspaces: Arc::new(all_keyspaces()),
             located: Arc::default(),
         }
     }
@@ -116,6 +111,38 @@ impl Layout {
         let disks = owners.into_iter().map(|owner| &self.disks[owner]);
         disks.map(|disk| disk.durable_state(&stored)).collect()
     }
+
+    /// What a crash now would surely leave of a key as hints, and the positions of those that they are for.
+    pub fn durable_hints(&self, keyspace: &KeyspaceName, key: &Key) -> Vec<(usize, KeyState)> {
+        let (_, stored) = self.locate(keyspace, key);
+        let hints = self
+            .disks
+            .iter()
+            .flat_map(|disk| disk.durable_hints(&stored));
+        let number = |target: NodeId| usize::try_from(target.0.as_u128()).expect("a few nodes");
+        hints
+            .map(|(target, state)| (number(target) - 1, state))
+            .collect()
+    }
+}
+
+/// Two keyspaces in which requests may ask for sloppy writes, and one that waits for no disk.
+fn all_keyspaces() -> Keyspaces {
+    let unsynced = KeyspaceName::new(UNSYNCED_KEYSPACE).expect("a valid name");
+    let rules = [
+        (
+            KeyspaceName::kv(),
+            ConflictPolicy::Siblings,
+            Durability::Sync,
+        ),
+        (KeyspaceName::data(), ConflictPolicy::Lww, Durability::Sync),
+        (unsynced, ConflictPolicy::Siblings, Durability::Async),
+    ];
+    Keyspaces::new(rules.map(|(name, conflict, durability)| Keyspace {
+        durability,
+        allow_sloppy: durability == Durability::Sync,
+        ..Keyspace::new(name, conflict)
+    }))
 }
 
 /// The identity of the node of that number; the first is 1.

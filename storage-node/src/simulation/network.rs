@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_proto::peer::v1::{KeyRef, Reply, Request, reply, request};
+use annulus_causality::HlcStamp;
+use annulus_proto::peer::v1::{
+    DeliverHints, Hint, HintOutcome, KeyRef, Reply, Request, reply, request,
+};
 use annulus_ring::NodeId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -19,7 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::chance::Chance;
 use super::disk::SimDisk;
-use super::observer::{Answered, Observer, Served};
+use super::observer::{Answered, HintTaken, Observer, Served};
 use super::trace::Trace;
 use crate::peer::{Call, PeerCallError, Reachability, Responder, Transport};
 use crate::watched::Watched;
@@ -306,7 +309,9 @@ impl Network {
         let request = Request::decode(bytes).expect("what was encoded is decoded");
         let arrival = self.arrive(from, to, &request, &raw)?;
         let asked_under = annulus_ring::RingEpoch(request.epoch);
+        let handed_over = HandedOver::of(&request, &arrival.door);
         let mut reply = arrival.door.respond(request).await;
+        self.report_hints(to, handed_over, &reply, &arrival.door);
         if !self.is_running(to, arrival.run) {
             return None;
         }
@@ -323,6 +328,20 @@ impl Network {
         arrival.door.attach_newer_placement(&mut reply);
         self.travel(to, from).await?;
         Some(reply.encode_to_vec().into())
+    }
+
+    fn report_hints(&self, node: NodeId, handed_over: HandedOver, reply: &Reply, door: &Responder) {
+        let Some(reply::Body::DeliverHints(delivered)) = &reply.body else {
+            return;
+        };
+        // A wall clock may jump meanwhile: the earlier of two looks counts.
+        let now_ms = handed_over.at_ms.min(door.wall_ms());
+        for (written, outcome) in handed_over.written.into_iter().zip(delivered.outcomes()) {
+            if let (Some(written), HintOutcome::Applied) = (written, outcome) {
+                let age_ms = now_ms.saturating_sub(written.ms());
+                self.observer.hint_taken(&HintTaken { node, age_ms });
+            }
+        }
     }
 
     fn is_damaged(&self, node: NodeId, key: &KeyRef) -> bool {
@@ -367,6 +386,26 @@ struct Arrival {
     log_had_failed: bool,
 }
 
+/// When hints arrived by the receiver's wall clock, and when each was written; none that has no age.
+struct HandedOver {
+    at_ms: u64,
+    written: Vec<Option<HlcStamp>>,
+}
+
+impl HandedOver {
+    fn of(request: &Request, door: &Responder) -> Self {
+        let hints = match &request.body {
+            Some(request::Body::DeliverHints(delivered)) => &delivered.hints[..],
+            _ => &[],
+        };
+        let written = |hint: &Hint| (!hint.sloppy).then_some(HlcStamp(hint.written));
+        Self {
+            at_ms: door.wall_ms(),
+            written: hints.iter().map(written).collect(),
+        }
+    }
+}
+
 fn answer_of(reply: &reply::Body) -> Option<Answered> {
     let is_there = |there: bool| {
         if there {
@@ -378,7 +417,10 @@ fn answer_of(reply: &reply::Body) -> Option<Answered> {
     match reply {
         reply::Body::Read(read) => Some(is_there(read.state.is_some())),
         reply::Body::Digest(digest) => Some(is_there(digest.digest.is_some())),
-        reply::Body::Merge(_) => Some(Answered::Merged),
+        // Of hints it is the least that they say.
+        reply::Body::Merge(_) | reply::Body::DeliverHints(_) | reply::Body::KeepSloppy(_) => {
+            Some(Answered::Merged)
+        }
         reply::Body::Write(_) => Some(Answered::Written),
         _ => None,
     }
@@ -396,6 +438,10 @@ fn kind_of(request: &Request) -> &'static str {
         Some(request::Body::Merge(_)) => "merge",
         Some(request::Body::Write(_)) => "write",
         Some(request::Body::InstallPlacement(_)) => "install",
+        Some(request::Body::HintCredit(_)) => "ask leave for hints",
+        Some(request::Body::DeliverHints(_)) => "deliver hints",
+        Some(request::Body::SloppyRoom(_)) => "ask room for a sloppy write",
+        Some(request::Body::KeepSloppy(_)) => "keep sloppy",
         None => "nothing",
     }
 }
@@ -406,15 +452,28 @@ fn key_of(request: &Request) -> Option<&KeyRef> {
         Some(request::Body::Digest(read)) => read.key.as_ref(),
         Some(request::Body::Merge(merge)) => merge.key.as_ref(),
         Some(request::Body::Write(write)) => write.key.as_ref(),
+        Some(request::Body::KeepSloppy(kept)) => kept.key.as_ref(),
         _ => None,
     }
 }
 
 fn describe(request: &Request) -> String {
+    if let Some(request::Body::DeliverHints(delivered)) = &request.body {
+        return describe_hints(request, delivered);
+    }
     let key = key_of(request).map_or_else(String::new, |key| {
         format!(" {}/{}", key.keyspace, String::from_utf8_lossy(&key.key))
     });
     format!("{}{key} @{}", kind_of(request), request.epoch)
+}
+
+fn describe_hints(request: &Request, delivered: &DeliverHints) -> String {
+    let mut text = String::from("deliver hints");
+    for key in delivered.hints.iter().filter_map(|hint| hint.key.as_ref()) {
+        let name = String::from_utf8_lossy(&key.key);
+        text.extend([" ", &key.keyspace, "/", &name]);
+    }
+    format!("{text} @{}", request.epoch)
 }
 
 /// One run's way to the other nodes.

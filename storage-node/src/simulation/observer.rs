@@ -46,6 +46,32 @@ pub enum Answered {
     Written,
 }
 
+/// A node has taken a hint that another one kept for it.
+#[derive(Debug)]
+pub struct HintTaken {
+    /// Who took it.
+    pub node: NodeId,
+    /// Its age then, by that node's own wall clock, in milliseconds.
+    pub age_ms: u64,
+}
+
+/// A node removes a hint from its disk.
+#[derive(Debug)]
+pub struct HintRemoved<'a> {
+    /// The node.
+    pub node: NodeId,
+    /// For whom it was kept.
+    pub target: NodeId,
+    /// The key as its owners store it.
+    pub stored_key: &'a [u8],
+    /// When what it is about was written, by its stamp, in milliseconds.
+    pub written_ms: u64,
+    /// It was counted for an acknowledgement.
+    pub sloppy: bool,
+    /// What was kept.
+    pub state: &'a KeyState,
+}
+
 /// Is told of what happens inside, in order, on the simulation's thread.
 pub trait Observer: Send + Sync + 'static {
     /// See [`Wrote`].
@@ -53,6 +79,12 @@ pub trait Observer: Send + Sync + 'static {
 
     /// See [`Served`].
     fn served(&self, served: &Served);
+
+    /// See [`HintTaken`].
+    fn hint_taken(&self, _: &HintTaken) {}
+
+    /// See [`HintRemoved`].
+    fn hint_removed(&self, _: &HintRemoved<'_>) {}
 }
 
 /// Looks at nothing.

@@ -25,8 +25,10 @@ use super::network::{Network, SimTransport};
 use super::sim_clock::SimClock;
 use super::trace::Trace;
 use crate::clock::Clock;
+use crate::config::HintLimits;
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts, Delete, Get, Put};
 use crate::entropy::Randomness;
+use crate::hints::{HintMetrics, HintParts, Hints, Replayer, ReplayerParts};
 use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
 use crate::peer::{Peers, Responder};
@@ -45,6 +47,8 @@ pub struct Terms {
     pub context: VersionVector,
     /// The name of the write.
     pub request_id: Option<RequestId>,
+    /// Other nodes may stand in for owners that are away.
+    pub sloppy: bool,
     /// How long a value lives.
     pub ttl: Option<TimeToLive>,
     /// When the client gives up.
@@ -69,6 +73,8 @@ pub struct Done {
     pub version: u64,
     /// Delete: whether there was anything to delete.
     pub existed: bool,
+    /// Other nodes keep it for owners that are away.
+    pub sloppy: bool,
 }
 
 /// A node, running or not.
@@ -81,6 +87,7 @@ pub struct SimNode {
     network: Arc<Network>,
     trace: Arc<Trace>,
     keyspaces: Arc<Keyspaces>,
+    hint_limits: HintLimits,
     running: Mutex<Option<Running>>,
     /// As the placement's file on disk.
     placement: Mutex<Option<Placement>>,
@@ -93,7 +100,10 @@ struct Running {
     placement: PlacementStore,
     replica: Replica,
     background: TaskTracker,
+    hints: Hints,
     died: CancellationToken,
+    /// Ends what would go on for ever.
+    stop: CancellationToken,
     door: Responder,
     network_run: u64,
     /// Clients are let in.
@@ -107,6 +117,7 @@ pub(super) struct Surroundings {
     pub(super) network: Arc<Network>,
     pub(super) trace: Arc<Trace>,
     pub(super) keyspaces: Arc<Keyspaces>,
+    pub(super) hint_limits: HintLimits,
 }
 
 impl SimNode {
@@ -121,6 +132,7 @@ impl SimNode {
             network: around.network.clone(),
             trace: around.trace.clone(),
             keyspaces: around.keyspaces.clone(),
+            hint_limits: around.hint_limits.clone(),
             running: Mutex::default(),
             placement: Mutex::default(),
             runs: Mutex::default(),
@@ -140,6 +152,11 @@ impl SimNode {
     /// Its disk.
     pub fn disk(&self) -> &SimDisk {
         &self.disk
+    }
+
+    /// What its wall clock shows.
+    pub fn wall_ms(&self) -> u64 {
+        self.clock.wall_ms()
     }
 
     /// Its clocks.
@@ -199,12 +216,35 @@ impl SimNode {
         });
         let background = TaskTracker::new();
         let membership = MembershipView::default();
+        let peers = Peers::new(transport, placement.clone(), clock.clone());
+        let hints = Hints::load(HintParts {
+            limits: self.hint_limits.clone(),
+            disk_bytes: None,
+            replica: replica.clone(),
+            keyspaces: self.keyspaces.clone(),
+            clock: clock.clone(),
+            tasks: background.clone(),
+            metrics: HintMetrics::default(),
+        })?;
+        let stop = CancellationToken::new();
+        let replayer = Replayer::new(ReplayerParts {
+            hints: hints.clone(),
+            peers: peers.clone(),
+            membership: membership.clone(),
+            placement: placement.clone(),
+            clock: clock.clone(),
+            randomness: randomness.clone(),
+            tasks: background.clone(),
+            stop: stop.clone(),
+        });
+        replayer.start();
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: placement.clone(),
             keyspaces: self.keyspaces.clone(),
             replica: replica.clone(),
-            peers: Peers::new(transport, placement.clone(), clock.clone()),
+            peers,
             membership: membership.clone(),
+            hints: hints.clone(),
             clock: clock.clone(),
             randomness,
             tasks: background.clone(),
@@ -215,6 +255,7 @@ impl SimNode {
             self.keyspaces.clone(),
             replica.clone(),
             coordinator.clone(),
+            hints.clone(),
             clock,
         );
         let died = CancellationToken::new();
@@ -223,7 +264,9 @@ impl SimNode {
             placement,
             replica,
             background,
+            hints,
             died,
+            stop,
             door,
             network_run,
             is_open: false,
@@ -269,6 +312,7 @@ impl SimNode {
         self.trace.note(format_args!("{} crashes", self.name));
         self.remember_placement(&running);
         running.died.cancel();
+        running.stop.cancel();
         self.network.close_door(self.id);
         self.disk.crash();
     }
@@ -280,6 +324,7 @@ impl SimNode {
         };
         self.trace.note(format_args!("{} stops", self.name));
         self.network.close_door(self.id);
+        running.stop.cancel();
         running.background.close();
         running.background.wait().await;
         self.remember_placement(&running);
@@ -312,6 +357,13 @@ impl SimNode {
             installed.ok()
         ));
         self.remember_placement(&running);
+    }
+
+    /// Hints that it keeps for others; none while it is down.
+    pub fn hints_pending(&self) -> u64 {
+        let running = self.running.lock();
+        let backlog = running.as_ref().map(|running| running.hints.backlog());
+        backlog.iter().flatten().map(|(_, kept)| kept.hints).sum()
     }
 
     /// The vnodes that it owns; none while it is down.
@@ -420,6 +472,7 @@ impl SimNode {
             ttl: terms.ttl,
             write: terms.write,
             request_id: terms.request_id,
+            sloppy: terms.sloppy,
             deadline: Instant::now() + terms.timeout,
         };
         let written = self.serve(|coordinator| async move { coordinator.put(put).await });
@@ -428,6 +481,7 @@ impl SimNode {
             clock: written.clock,
             version: written.version,
             existed: true,
+            sloppy: written.sloppy,
         })
     }
 
@@ -448,6 +502,7 @@ impl SimNode {
             read: terms.read,
             write: terms.write,
             request_id: terms.request_id,
+            sloppy: terms.sloppy,
             deadline: Instant::now() + terms.timeout,
         };
         let deleted = self.serve(|coordinator| async move { coordinator.delete(delete).await });
@@ -456,6 +511,7 @@ impl SimNode {
             clock: deleted.clock,
             version: 0,
             existed: deleted.existed,
+            sloppy: deleted.sloppy,
         })
     }
 

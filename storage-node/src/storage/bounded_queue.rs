@@ -87,6 +87,12 @@ impl<T> BoundedQueue<T> {
         Ok(())
     }
 
+    /// Whether half of either bound is used.
+    pub fn is_half_full(&self) -> bool {
+        let state = self.state.lock();
+        state.items.len() * 2 >= self.limit.items || state.bytes >= self.limit.bytes / 2
+    }
+
     /// Takes the first item, waiting for one. `None`: closed, and everything was taken.
     pub fn pop(&self) -> Option<T> {
         let mut state = self.state.lock();

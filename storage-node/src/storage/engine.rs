@@ -1,4 +1,4 @@
-//! What the node asks of a storage engine: ordered bytes in two spaces, atomic batches, and an
+//! What the node asks of a storage engine: ordered bytes in a few spaces, atomic batches, and an
 //! fsync when told so.
 //!
 //! Invariants that every engine keeps, checked by one suite (`conformance`):
@@ -20,17 +20,20 @@ pub enum Space {
     Data,
     /// The node's own records: vnodes, generation.
     Meta,
+    /// Writes kept for other nodes.
+    Hints,
 }
 
 impl Space {
     /// Every space.
-    pub const ALL: [Self; 2] = [Self::Data, Self::Meta];
+    pub const ALL: [Self; 3] = [Self::Data, Self::Meta, Self::Hints];
 
     /// Its name on disk and in errors.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Data => "data",
             Self::Meta => "meta",
+            Self::Hints => "hints",
         }
     }
 }

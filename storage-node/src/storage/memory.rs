@@ -25,6 +25,7 @@ pub struct MemoryEngine {
 struct State {
     data: Sorted,
     meta: Sorted,
+    hints: Sorted,
     bytes: u64,
     sequence: u64,
 }
@@ -34,6 +35,7 @@ impl State {
         match space {
             Space::Data => &self.data,
             Space::Meta => &self.meta,
+            Space::Hints => &self.hints,
         }
     }
 
@@ -45,6 +47,7 @@ impl State {
         let sorted = match space {
             Space::Data => &mut self.data,
             Space::Meta => &mut self.meta,
+            Space::Hints => &mut self.hints,
         };
         let old = match value {
             Some(value) => sorted.insert(key.clone(), value.clone()),

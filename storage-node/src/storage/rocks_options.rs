@@ -25,6 +25,11 @@ const OPEN_FILES_MAX: i32 = 4096;
 const BLOB_MIN_BYTES: u64 = 16 * 1024;
 /// Memtables of the node's own records; they are few.
 const META_MEMTABLE_BYTES: usize = 4 * 1024 * 1024;
+/// A memtable of hints: most are delivered soon and never leave it.
+const HINTS_MEMTABLE_BYTES: usize = 16 * 1024 * 1024;
+/// Delivered hints lie where the next delivery begins to look. A file in which so many of so many
+/// neighbours are deletions is compacted at once, or each look would step over all of them.
+const HINTS_DELETIONS: (usize, usize) = (1024, 512);
 
 /// How sorted files are merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -93,7 +98,7 @@ impl RocksOptions {
     }
 
     /// Options of each space, in the order of [`Space::ALL`].
-    pub(super) fn spaces(&self) -> [(Space, Options); 2] {
+    pub(super) fn spaces(&self) -> [(Space, Options); 3] {
         let cache = Cache::new_hyper_clock_cache(self.block_cache_bytes, 0);
         Space::ALL.map(|space| (space, self.space(space, &cache)))
     }
@@ -110,6 +115,11 @@ impl RocksOptions {
         options.set_level_compaction_dynamic_level_bytes(true);
         match space {
             Space::Meta => options.set_write_buffer_size(META_MEMTABLE_BYTES),
+            Space::Hints => {
+                options.set_write_buffer_size(HINTS_MEMTABLE_BYTES);
+                let (window, deletions) = HINTS_DELETIONS;
+                options.add_compact_on_deletion_collector_factory(window, deletions, 0.5);
+            }
             Space::Data => {
                 options.set_write_buffer_size(self.memtable_bytes);
                 options.set_max_write_buffer_number(clamped(self.memtables_max));

@@ -67,11 +67,15 @@ impl Process {
 
     /// Makes it the only node of a ring, and waits until it serves.
     pub(crate) async fn found(&self) {
+        found_ring(&[self]).await;
+    }
+
+    async fn member(&self, number: usize) -> Node {
         let status = self.status().await;
         let addresses = self.addresses;
-        let member = Node {
+        Node {
             id: status["node_id"].as_str().unwrap().parse().unwrap(),
-            name: "node-0".to_owned(),
+            name: format!("node-{number}"),
             addresses: NodeAddresses {
                 peer: addresses.peer.to_string(),
                 grpc: addresses.grpc.to_string(),
@@ -81,20 +85,12 @@ impl Process {
             zone: Zone::from("a"),
             capacity: Capacity::ONE,
             state: NodeState::Active,
-        };
-        let (partitions, copies) = (PartitionCount::new(16), ReplicationFactor::new(1));
-        let placement = found(
-            Uuid::from_u128(9),
-            HashSeed(7),
-            partitions.unwrap(),
-            copies.unwrap(),
-            &[member],
-        );
-        let placement = Some((&placement.unwrap()).into());
-        let client = AdminClient::connect(format!("http://{}", addresses.admin)).await;
-        let request = pb::InstallPlacementRequest { placement };
-        client.unwrap().install_placement(request).await.unwrap();
-        self.until_ready().await;
+        }
+    }
+
+    /// SIGKILL.
+    pub(crate) async fn kill(&mut self) {
+        assert!(!self.signal(Signal::SIGKILL).await.success());
     }
 
     /// SIGTERM: it must drain and end with success.
@@ -111,7 +107,7 @@ impl Process {
             .unwrap()
     }
 
-    async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.child = spawn(&self.config);
         self.until_alive().await;
     }
@@ -121,7 +117,7 @@ impl Process {
         until(async || reqwest::get(&url).await.is_ok()).await;
     }
 
-    async fn until_ready(&self) {
+    pub(crate) async fn until_ready(&self) {
         let url = format!("http://{}/readyz", self.addresses.admin);
         until(async || {
             reqwest::get(&url)
@@ -131,13 +127,41 @@ impl Process {
         .await;
     }
 
-    async fn status(&self) -> Value {
+    pub(crate) async fn status(&self) -> Value {
         let url = format!("http://{}/v1/status", self.addresses.admin);
         reqwest::get(url).await.unwrap().json().await.unwrap()
     }
 
     fn data(&self, key: &str) -> String {
         format!("http://{}/v1/data/{key}", self.addresses.http)
+    }
+}
+
+/// Makes a ring of these nodes, each the owner of every key, and waits until they serve.
+pub(crate) async fn found_ring(nodes: &[&Process]) {
+    let mut members = Vec::new();
+    for (number, node) in nodes.iter().enumerate() {
+        members.push(node.member(number).await);
+    }
+    members.sort_by_key(|member| member.id);
+    let copies = ReplicationFactor::new(u8::try_from(nodes.len()).unwrap()).unwrap();
+    let partitions = PartitionCount::new(16).unwrap();
+    let placement = found(
+        Uuid::from_u128(9),
+        HashSeed(7),
+        partitions,
+        copies,
+        &members,
+    );
+    let placement = placement.unwrap();
+    for node in nodes {
+        let client = AdminClient::connect(format!("http://{}", node.addresses.admin)).await;
+        let placement = Some((&placement).into());
+        let request = pb::InstallPlacementRequest { placement };
+        client.unwrap().install_placement(request).await.unwrap();
+    }
+    for node in nodes {
+        node.until_ready().await;
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Asker {
     number: u64,
     chance: Chance,
     subject: Subject,
+    /// Which writes are sloppy.
+    sloppy: Chance,
     seen: BTreeMap<(KeyspaceName, Key), VersionVector>,
     sequence: u64,
 }
@@ -73,6 +75,7 @@ impl Asker {
             number,
             chance: Chance::new(seed, &format!("client {number}")),
             subject,
+            sloppy: Chance::new(seed, &format!("sloppy client {number}")),
             seen: BTreeMap::new(),
             sequence: 0,
         }
@@ -110,11 +113,13 @@ impl Asker {
             _ => (What::Delete, VersionVector::new()),
         };
         self.sequence += 1;
+        let mut terms = self.terms(&what, context);
+        terms.sloppy &= keyspace != unsynced();
         Asked {
             client: self.number,
             keyspace,
             key,
-            terms: self.terms(&what, context),
+            terms,
             what,
             replicas: self.subject.replicas,
         }
@@ -141,6 +146,8 @@ impl Asker {
                 client: self.number + 1,
                 sequence: self.sequence,
             }),
+            // A sloppy write may be on one owner's disk alone.
+            sloppy: is_write && !loses_disks && self.sloppy.hits(250),
             ttl: match what {
                 What::Put(_, ttl) => *ttl,
                 _ => None,

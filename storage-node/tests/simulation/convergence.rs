@@ -18,8 +18,12 @@ use crate::workload::Arena;
 /// Rounds of reads until all must be the same.
 const ROUNDS: usize = 10;
 
+/// Simulated seconds after the faults within which all hints must be delivered.
+const HINTS_WITHIN_S: u64 = 90;
+
 /// Drives the copies together.
 pub(crate) async fn drive(arena: &Arc<Arena>) -> Result<(), Broken> {
+    await_hints(arena).await?;
     for round in 0..ROUNDS {
         let mut refusals = Vec::new();
         for (at, (space, key)) in arena.all_keys().iter().enumerate() {
@@ -46,6 +50,22 @@ pub(crate) async fn drive(arena: &Arc<Arena>) -> Result<(), Broken> {
         }
     }
     Ok(())
+}
+
+/// Within a time every hint is delivered, or too old.
+async fn await_hints(arena: &Arena) -> Result<(), Broken> {
+    let pending = || -> u64 {
+        let nodes = arena.cluster.nodes().iter();
+        nodes.map(|node| node.hints_pending()).sum()
+    };
+    for _ in 0..HINTS_WITHIN_S {
+        if pending() == 0 {
+            return Ok(());
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    let what = format!("{} hints are left after {HINTS_WITHIN_S} s", pending());
+    Err(Broken::new("L2 hints are delivered", what))
 }
 
 async fn copies(

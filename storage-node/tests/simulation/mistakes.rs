@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use annulus_node::config::HintLimits;
 use annulus_node::simulation::Mistake;
 
 use crate::plan::{Fault, Plan};
@@ -13,7 +14,7 @@ use crate::run::run;
 type Tuned = fn(u64) -> Plan;
 
 /// Each with the plans under which it is looked for, and the seeds within which it must be found.
-const MISTAKES: [(Mistake, Tuned, u64); 16] = [
+const MISTAKES: [(Mistake, Tuned, u64); 21] = [
     (Mistake::AcknowledgeBeforeSync, Plan::short, 10),
     (Mistake::OneAckTooFew, Plan::short, 10),
     (Mistake::MintOnNonOwner, Plan::short, 10),
@@ -30,9 +31,15 @@ const MISTAKES: [(Mistake, Tuned, u64); 16] = [
     (Mistake::FailedSyncIgnored, Plan::short, 40),
     (Mistake::RetryMintsAgain, Plan::short, 20),
     (Mistake::MergeForgetsExpiry, Plan::short, 10),
+    (Mistake::HintsNeverExpire, Plan::short, 40),
+    (Mistake::ReplayMints, Plan::short, 20),
+    (Mistake::HintRemovedBeforeSync, handing_over, 20),
+    (Mistake::SloppyHintDropped, handing_over, 20),
+    (Mistake::LateMergesApplied, Plan::short, 40),
 ];
 
-/// Nodes lose records and keep their vnodes, while writes reach few others: what V3 and V4 are for.
+/// Nodes lose records and keep their vnodes, while writes reach few others: what V3 and V4 are for. Hints
+/// are not kept: they would give back what was lost before the node writes again.
 fn forgetful(seed: u64) -> Plan {
     let faults = vec![
         Fault::Forget,
@@ -51,6 +58,10 @@ fn forgetful(seed: u64) -> Plan {
         storm: Duration::from_secs(120),
         calm_ms: (50, 600),
         faults,
+        hints: HintLimits {
+            max_bytes: 0,
+            ..HintLimits::default()
+        },
         ..Plan::of(seed)
     }
 }
@@ -96,6 +107,29 @@ fn damaged(seed: u64) -> Plan {
     }
 }
 
+/// Nodes miss writes all the time, and no disk loses any.
+fn handing_over(seed: u64) -> Plan {
+    let faults = vec![
+        Fault::Crash,
+        Fault::Crash,
+        Fault::Split,
+        Fault::OneWay,
+        Fault::SlowSyncs,
+        Fault::OpenWays,
+    ];
+    Plan {
+        nodes: 5,
+        calm_ms: (50, 1_000),
+        faults,
+        hints: HintLimits {
+            max_sloppy_bytes: 400,
+            replay_jitter: Duration::ZERO,
+            ..HintLimits::default()
+        },
+        ..Plan::short(seed)
+    }
+}
+
 /// The first seed that finds it, and the rule.
 fn search(seeds: u64, plan: impl Fn(u64) -> Plan) -> Option<(u64, String)> {
     (1..=seeds).find_map(|seed| Some((seed, run(&plan(seed)).broken?.rule)))
@@ -123,7 +157,7 @@ fn every_mistake_is_found() {
 
 #[test]
 fn plans_tuned_to_a_mistake_find_nothing_without_it() {
-    for plan in [forgetful, late_syncs, damaged] {
+    for plan in [forgetful, late_syncs, damaged, handing_over] {
         for seed in 1..=4 {
             let plan = plan(seed);
             crate::seeds::judge(&plan, &run(&plan));

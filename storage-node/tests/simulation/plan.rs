@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use annulus_node::config::HintLimits;
 use annulus_node::simulation::{Chance, Mistake};
 
 /// See the module.
@@ -23,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) faults: Vec<Fault>,
     /// Only the faults of these numbers are made; `None`: all.
     pub(crate) only: Option<Vec<u64>>,
+    /// Bounds of the hints.
+    pub(crate) hints: HintLimits,
     pub(crate) mistake: Option<Mistake>,
     /// Recovery drops the end of the log: a mistake of the disk's side.
     pub(crate) forgets_tail: bool,
@@ -113,6 +116,7 @@ impl Plan {
             calm_ms: (100, longest),
             faults,
             only: None,
+            hints: hint_limits(seed),
             mistake: None,
             forgets_tail: false,
         }
@@ -150,5 +154,23 @@ impl Plan {
             mistake: Some(mistake),
             ..self
         }
+    }
+}
+
+/// Bounds of which some are met in a minute, and some never.
+fn hint_limits(seed: u64) -> HintLimits {
+    let chance = Chance::new(seed, "hints");
+    let usual = HintLimits::default();
+    let milliseconds = Duration::from_millis;
+    HintLimits {
+        window: [milliseconds(3_000), usual.window, usual.window][chance.index(3)],
+        ttl: [milliseconds(1_500), milliseconds(6_000), usual.ttl][chance.index(3)],
+        max_bytes: [600, usual.max_bytes, usual.max_bytes][chance.index(3)],
+        max_sloppy_bytes: [400, usual.max_sloppy_bytes][chance.index(2)],
+        max_waiting: [2, usual.max_waiting][chance.index(2)],
+        replay_jitter: milliseconds([0, 300, 2_000][chance.index(3)]),
+        probe_interval: milliseconds([1_000, 10_000][chance.index(2)]),
+        receive_bytes_per_second: [20_000, usual.receive_bytes_per_second][chance.index(2)],
+        ..usual
     }
 }

@@ -131,6 +131,9 @@ impl Recording {
 
     pub(crate) fn add(&mut self, asked: &Asked, tried: Vec<Tried>) {
         self.operations += 1;
+        let sloppy = tried
+            .iter()
+            .any(|tried| matches!(&tried.answer, Answer::Done(done) if done.sloppy));
         let context = Some(asked.terms.context.clone()).filter(|context| !context.is_empty());
         let attempts = tried.into_iter().map(|tried| Attempt {
             invoked_at_us: tried.invoked_at_us,
@@ -143,7 +146,11 @@ impl Recording {
             session: asked.client,
             key: name_of(&asked.keyspace, &asked.key),
             policy: policy_of(&asked.keyspace),
-            consistency: consistency(asked),
+            consistency: Consistency {
+                // No read is bound to see what other nodes keep for owners that are away.
+                w: if sloppy { 0 } else { consistency(asked).w },
+                ..consistency(asked)
+            },
             request: asked.terms.request_id.map(RequestName::from),
             attempts: attempts.collect(),
             kind: match &asked.what {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_node::simulation::{Observer, SimCluster, make};
+use annulus_node::simulation::{Observer, SimCluster, listen, make};
 use parking_lot::Mutex;
 use tokio::runtime::Builder;
 use tokio::time::Instant;
@@ -62,6 +62,7 @@ pub(crate) fn run_traced(plan: &Plan, whole: bool) -> Report {
 
 fn run_with(plan: &Plan, traced: Option<bool>) -> Report {
     let _mistake = make(plan.mistake);
+    let _listening = listen();
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -74,12 +75,15 @@ async fn simulate(plan: &Plan, traced: Option<bool>) -> Report {
     let invariants = Arc::new(Invariants::default());
     let observer: Arc<dyn Observer> = invariants.clone();
     let began = Instant::now();
-    let cluster = SimCluster::new(plan.seed, plan.nodes, plan.replicas, &observer);
+    let hints = plan.hints.clone();
+    let cluster = SimCluster::with_hints(plan.seed, plan.nodes, plan.replicas, hints, &observer);
     if traced.is_some() {
         cluster.trace().keep_lines();
     }
+    let cluster = Arc::new(cluster);
+    invariants.watch_hints(cluster.clone(), plan.hints.ttl, plan.loses_disks());
     let arena = Arc::new(Arena {
-        cluster: Arc::new(cluster),
+        cluster,
         invariants,
         recording: Mutex::default(),
         acknowledged: Mutex::default(),

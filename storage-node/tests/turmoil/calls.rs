@@ -56,6 +56,7 @@ pub(crate) async fn ask(channel: Channel, asked: &Asked) -> Result<Answer, Statu
                 clock: open(asked, &written.context)?,
                 version: written.version,
                 existed: true,
+                sloppy: written.sloppy,
             }))
         }
         What::Delete => {
@@ -64,6 +65,7 @@ pub(crate) async fn ask(channel: Channel, asked: &Asked) -> Result<Answer, Statu
                 clock: open(asked, &deleted.context)?,
                 version: 0,
                 existed: deleted.deleted,
+                sloppy: deleted.sloppy,
             }))
         }
     }
@@ -92,6 +94,7 @@ fn put(asked: &Asked, value: &str, ttl: Option<i64>) -> Request<pb::PutRequest> 
             ttl,
             write_consistency: level(asked.terms.write),
             request_id: request_id(asked),
+            sloppy: false,
         },
     )
 }
@@ -106,6 +109,7 @@ fn delete(asked: &Asked) -> Request<pb::DeleteRequest> {
             read_consistency: level(asked.terms.read),
             write_consistency: level(asked.terms.write),
             request_id: request_id(asked),
+            sloppy: false,
         },
     )
 }

@@ -33,6 +33,10 @@ pub(crate) struct Delete {
     /// Replicas that must hold the delete: one, quorum, all, local_quorum or a number.
     #[arg(long, value_name = "LEVEL")]
     write_consistency: Option<Consistency>,
+
+    /// Lets other nodes stand in for owners that are away, where the keyspace allows it.
+    #[arg(long)]
+    sloppy: bool,
 }
 
 #[derive(Serialize)]
@@ -41,6 +45,8 @@ struct Answer {
     key: String,
     deleted: bool,
     context: Option<String>,
+    /// Other nodes keep it for owners that are away.
+    sloppy: bool,
 }
 
 pub(crate) async fn run(
@@ -53,6 +59,7 @@ pub(crate) async fn run(
         read_consistency: command.read_consistency,
         write_consistency: command.write_consistency,
         context: command.context,
+        sloppy: command.sloppy,
         ..DeleteOptions::of(command.key.keyspace.clone())
     };
     let removal = client.delete(&command.key.key, &options).await?;
@@ -61,6 +68,7 @@ pub(crate) async fn run(
         key: String::from_utf8_lossy(command.key.key.as_bytes()).into_owned(),
         deleted: removal.deleted,
         context: removal.context.as_ref().map(text::show_context),
+        sloppy: removal.sloppy,
     };
     if format != Format::Table {
         output::print(format, &answer, |_| String::new())?;

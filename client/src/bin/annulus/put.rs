@@ -45,6 +45,10 @@ pub(crate) struct Put {
     /// Replicas that must hold the write: one, quorum, all, local_quorum or a number.
     #[arg(long, value_name = "LEVEL")]
     write_consistency: Option<Consistency>,
+
+    /// Lets other nodes stand in for owners that are away, where the keyspace allows it.
+    #[arg(long)]
+    sloppy: bool,
 }
 
 #[derive(Serialize)]
@@ -53,6 +57,8 @@ struct Answer {
     key: String,
     context: Option<String>,
     version: u64,
+    /// Other nodes keep it for owners that are away.
+    sloppy: bool,
 }
 
 pub(crate) async fn run(
@@ -74,6 +80,7 @@ pub(crate) async fn run(
         consistency: command.write_consistency,
         ttl: command.ttl,
         context: command.context,
+        sloppy: command.sloppy,
         ..PutOptions::of(command.key.keyspace.clone())
     };
     let writing = client.put(&command.key.key, value, &options).await?;
@@ -82,8 +89,10 @@ pub(crate) async fn run(
         key: String::from_utf8_lossy(command.key.key.as_bytes()).into_owned(),
         context: writing.context.as_ref().map(text::show_context),
         version: writing.version,
+        sloppy: writing.sloppy,
     };
     match format {
+        Format::Table if answer.sloppy => eprintln!("written (sloppy)"),
         Format::Table => eprintln!("written"),
         format => output::print(format, &answer, |_| String::new())?,
     }

@@ -58,6 +58,11 @@ struct Report {
     uptime_seconds: f64,
     peers_connected: usize,
     peers: usize,
+    /// Writes that it keeps for owners that are away.
+    hints: u64,
+    hint_bytes: u64,
+    /// Partitions at other nodes that lack writes which nobody keeps.
+    repairs_needed: u32,
 }
 
 pub(crate) async fn run(connection: &Connection, format: Format) -> anyhow::Result<Exit> {
@@ -140,6 +145,9 @@ fn report(status: GetStatusResponse) -> Report {
         uptime_seconds: status.uptime_ms as f64 / 1000.0,
         peers_connected: status.peers.iter().filter(|peer| peer.connected).count(),
         peers: status.peers.len(),
+        hints: status.hints.iter().map(|kept| kept.hints).sum(),
+        hint_bytes: status.hints.iter().map(|kept| kept.bytes).sum(),
+        repairs_needed: status.repairs_needed,
     }
 }
 
@@ -161,13 +169,13 @@ fn table(status: &Status) -> String {
 /// The nodes as a table.
 pub(crate) fn node_table(nodes: &[NodeStatus]) -> String {
     let header = [
-        "name", "phase", "zone", "epoch", "vnodes", "keys", "data", "free", "uptime", "version",
-        "problem",
+        "name", "phase", "zone", "epoch", "vnodes", "keys", "data", "free", "hints", "uptime",
+        "version", "problem",
     ];
-    output::table(header, &[3, 4, 5, 6, 7, 8], nodes.iter().map(row))
+    output::table(header, &[3, 4, 5, 6, 7, 8, 9], nodes.iter().map(row))
 }
 
-fn row(node: &NodeStatus) -> [String; 11] {
+fn row(node: &NodeStatus) -> [String; 12] {
     let figure =
         |figure: fn(&Report) -> String| node.report.as_ref().map_or_else(|| "-".to_owned(), figure);
     [
@@ -179,6 +187,7 @@ fn row(node: &NodeStatus) -> [String; 11] {
         figure(|report| report.keys.to_string()),
         figure(|report| text::show_bytes(report.data_bytes)),
         figure(|report| text::show_bytes(report.disk_free_bytes)),
+        figure(|report| report.hints.to_string()),
         figure(|report| {
             let seconds = std::time::Duration::from_secs_f64(report.uptime_seconds.floor());
             humantime::format_duration(seconds).to_string()

@@ -14,14 +14,17 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, SystemClock};
+use crate::config::HintLimits;
 use crate::coordinator::{
     Coordinator, CoordinatorMetrics, CoordinatorParts, Delete, Deleted, Found, Get, Put, Written,
 };
 use crate::entropy::SeededRandomness;
-use crate::keyspace::Keyspaces;
+use crate::hints::{HintMetrics, HintParts, Hints, Replayer, ReplayerParts};
+use crate::keyspace::{ConflictPolicy, Keyspace, Keyspaces};
 use crate::membership::MembershipView;
 use crate::peer::{Call, PeerCallError, Peers, Reachability, Responder, Transport};
 use crate::placement::tests::{document_of, memory_replica};
@@ -144,6 +147,8 @@ pub(crate) struct TestNode {
     replica: Replica,
     keyspaces: Arc<Keyspaces>,
     metrics: CoordinatorMetrics,
+    pub(crate) hints: Hints,
+    replayer: Replayer,
     /// What it believes of the others.
     #[allow(dead_code, reason = "tests of coordination under gossip come with it")]
     pub(crate) membership: MembershipView,
@@ -160,20 +165,43 @@ impl TestNode {
             .await
             .unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let keyspaces = Arc::new(Keyspaces::default());
+        let keyspaces = Arc::new(sloppy_keyspaces());
         let transport = transport(placement.clone());
         let metrics = CoordinatorMetrics::default();
+        let tasks = TaskTracker::new();
         let membership = MembershipView::default();
         let seed = u64::try_from(id.0.as_u128()).unwrap();
+        let peers = Peers::new(transport, placement.clone(), clock.clone());
+        let hints = Hints::load(HintParts {
+            limits: hint_limits(),
+            disk_bytes: None,
+            replica: replica.clone(),
+            keyspaces: keyspaces.clone(),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            metrics: HintMetrics::default(),
+        })
+        .unwrap();
+        let replayer = Replayer::new(ReplayerParts {
+            hints: hints.clone(),
+            peers: peers.clone(),
+            membership: membership.clone(),
+            placement: placement.clone(),
+            clock: clock.clone(),
+            randomness: Arc::new(SeededRandomness::new(seed)),
+            tasks: tasks.clone(),
+            stop: CancellationToken::new(),
+        });
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: placement.clone(),
             keyspaces: keyspaces.clone(),
             replica: replica.clone(),
-            peers: Peers::new(transport, placement.clone(), clock.clone()),
+            peers,
+            hints: hints.clone(),
             membership: membership.clone(),
             clock: clock.clone(),
             randomness: Arc::new(SeededRandomness::new(seed)),
-            tasks: TaskTracker::new(),
+            tasks: tasks.clone(),
             metrics: metrics.clone(),
         });
         let responder = Responder::new(
@@ -181,7 +209,8 @@ impl TestNode {
             keyspaces.clone(),
             replica.clone(),
             coordinator.clone(),
-            clock,
+            hints.clone(),
+            clock.clone(),
         );
         Self {
             id,
@@ -191,8 +220,24 @@ impl TestNode {
             replica,
             keyspaces,
             metrics,
+            hints,
+            replayer,
             membership,
         }
+    }
+
+    /// Delivers what it keeps for others, from now on.
+    pub(crate) fn deliver_hints(&self) {
+        self.replayer.start();
+    }
+
+    /// Hints that it keeps for others.
+    pub(crate) fn hints_pending(&self) -> u64 {
+        self.hints
+            .backlog()
+            .iter()
+            .map(|(_, kept)| kept.hints)
+            .sum()
     }
 
     /// Waits until so many owners are known to have missed writes that this node minted.
@@ -224,6 +269,7 @@ impl TestNode {
             ttl: None,
             write: ask.write,
             request_id: ask.request_id,
+            sloppy: ask.sloppy,
             deadline: SystemClock.now() + ask.timeout,
         };
         self.coordinator.put(put).await
@@ -248,6 +294,7 @@ impl TestNode {
             read: ask.read,
             write: ask.write,
             request_id: ask.request_id,
+            sloppy: ask.sloppy,
             deadline: SystemClock.now() + ask.timeout,
         };
         self.coordinator.delete(delete).await
@@ -257,6 +304,23 @@ impl TestNode {
     pub(crate) async fn values(&self, ask: &Ask) -> Vec<String> {
         shown(&self.get(ask).await.unwrap())
     }
+}
+
+/// As little room and patience as tests need.
+fn hint_limits() -> HintLimits {
+    HintLimits {
+        replay_jitter: Duration::ZERO,
+        max_sloppy_bytes: 2000,
+        ..HintLimits::default()
+    }
+}
+
+fn sloppy_keyspaces() -> Keyspaces {
+    let kv = Keyspace {
+        allow_sloppy: true,
+        ..Keyspace::new(KeyspaceName::kv(), ConflictPolicy::Siblings)
+    };
+    Keyspaces::new([kv])
 }
 
 pub(crate) fn shown(found: &Found) -> Vec<String> {
@@ -276,6 +340,7 @@ pub(crate) struct Ask {
     pub(crate) write: Option<Consistency>,
     pub(crate) context: Option<VersionVector>,
     pub(crate) request_id: Option<RequestId>,
+    pub(crate) sloppy: bool,
     pub(crate) timeout: Duration,
 }
 
@@ -288,6 +353,7 @@ impl Ask {
             write: None,
             context: None,
             request_id: None,
+            sloppy: false,
             timeout: Duration::from_secs(5),
         }
     }
@@ -326,6 +392,13 @@ impl Ask {
                 client: 99,
                 sequence,
             }),
+            ..self
+        }
+    }
+
+    pub(crate) fn sloppy(self) -> Self {
+        Self {
+            sloppy: true,
             ..self
         }
     }

@@ -2,9 +2,11 @@
 
 mod cluster;
 mod deletes;
+mod hints;
 mod history;
 mod placements;
 mod reads;
+mod sloppy;
 mod writes;
 
 pub(crate) use cluster::{Ask, TestNode};

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use annulus_proto::admin::v1::{GetStatusResponse, PeerStatus};
+use annulus_proto::admin::v1::{GetStatusResponse, HintBacklog, PeerStatus};
 use annulus_ring::NodeId;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::hints::{Hints, TargetBacklog};
 use crate::peer::TonicTransport;
 use crate::placement::PlacementStore;
 use crate::replica::Replica;
@@ -31,6 +32,7 @@ pub(crate) struct Sources {
     pub(crate) placement: PlacementStore,
     pub(crate) replica: Replica,
     pub(crate) transport: TonicTransport,
+    pub(crate) hints: Hints,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
@@ -53,12 +55,24 @@ pub(super) struct JsonStatus {
     disk_free_bytes: u64,
     disk_total_bytes: u64,
     peers: Vec<JsonPeer>,
+    hints: Vec<JsonHints>,
+    repairs_needed: u32,
 }
 
 #[derive(Debug, Serialize)]
 struct JsonPeer {
     node_id: String,
     connected: bool,
+}
+
+/// Writes kept for one node.
+#[derive(Debug, Serialize)]
+struct JsonHints {
+    target: String,
+    hints: u64,
+    sloppy: u64,
+    bytes: u64,
+    oldest_age_ms: u64,
 }
 
 impl StatusSource {
@@ -120,7 +134,21 @@ impl StatusSource {
                 })
                 .collect(),
             keys: estimates.keys,
+            hints: self.hints(),
+            repairs_needed: u32::try_from(self.0.hints.repairs_needed().len()).unwrap_or(u32::MAX),
         }
+    }
+
+    fn hints(&self) -> Vec<HintBacklog> {
+        let hints = &self.0.hints;
+        let backlog = |(target, kept): (NodeId, TargetBacklog)| HintBacklog {
+            target: target.to_string(),
+            hints: kept.hints,
+            sloppy: kept.sloppy,
+            bytes: kept.bytes,
+            oldest_age_ms: hints.age_ms(kept.oldest_ms),
+        };
+        hints.backlog().into_iter().map(backlog).collect()
     }
 
     pub(super) fn to_json(&self) -> JsonStatus {
@@ -147,6 +175,20 @@ impl StatusSource {
                     connected: peer.connected,
                 })
                 .collect(),
+            hints: status.hints.into_iter().map(JsonHints::from).collect(),
+            repairs_needed: status.repairs_needed,
+        }
+    }
+}
+
+impl From<HintBacklog> for JsonHints {
+    fn from(kept: HintBacklog) -> Self {
+        Self {
+            target: kept.target,
+            hints: kept.hints,
+            sloppy: kept.sloppy,
+            bytes: kept.bytes,
+            oldest_age_ms: kept.oldest_age_ms,
         }
     }
 }

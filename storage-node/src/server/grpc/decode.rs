@@ -58,6 +58,7 @@ pub(super) fn put(
         ttl: message.ttl.map(TimeToLive::from_seconds).transpose()?,
         write: Consistency::from_wire("write_consistency", &message.write_consistency)?,
         request_id: request_id(message.request_id)?,
+        sloppy: message.sloppy,
         deadline,
     };
     Ok(Decoded {
@@ -82,6 +83,7 @@ pub(super) fn delete(
         read: Consistency::from_wire("read_consistency", &message.read_consistency)?,
         write: Consistency::from_wire("write_consistency", &message.write_consistency)?,
         request_id: request_id(message.request_id)?,
+        sloppy: message.sloppy,
         deadline,
     };
     Ok(Decoded {

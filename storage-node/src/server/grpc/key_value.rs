@@ -125,6 +125,7 @@ pub(super) async fn put(
     Ok(pb::PutResponse {
         context,
         version: written.version,
+        sloppy: written.sloppy,
     })
 }
 
@@ -145,5 +146,6 @@ pub(super) async fn delete(
     Ok(pb::DeleteResponse {
         deleted: deleted.existed,
         context,
+        sloppy: deleted.sloppy,
     })
 }

@@ -20,6 +20,7 @@ use super::body::{self, JsonTtl};
 use crate::coordinator::Put;
 use crate::keyspace::{ConflictPolicy, Keyspace};
 use crate::server::client_edge::{check_value, not_found};
+use crate::server::headers;
 
 #[derive(Debug, Deserialize)]
 struct PutBody<'body> {
@@ -66,19 +67,24 @@ pub(super) async fn put(mut call: Call) -> Result<Response, RequestError> {
         ..call.to_put(value)
     };
     let written = call.edge.put(call.admitted, call.keyspace, put).await?;
-    Ok(Json(WrittenBody {
+    let body = WrittenBody {
         version: written.version,
-    })
-    .into_response())
+    };
+    Ok(headers::mark_sloppy(
+        Json(body).into_response(),
+        written.sloppy,
+    ))
 }
 
 pub(super) async fn delete(call: Call) -> Result<Response, RequestError> {
     check_policy(&call.keyspace)?;
     let delete = call.to_delete();
-    call.edge
+    let deleted = call
+        .edge
         .delete(call.admitted, call.keyspace, delete)
         .await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let response = StatusCode::NO_CONTENT.into_response();
+    Ok(headers::mark_sloppy(response, deleted.sloppy))
 }
 
 /// This form can show one value: writing siblings with it would hide them.

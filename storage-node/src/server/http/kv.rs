@@ -16,6 +16,7 @@ use super::error::{ErrorBody, with_status};
 use crate::coordinator::{Delete, Put};
 use crate::server::client_edge::{check_value, not_found};
 use crate::server::contexts::JsonContext;
+use crate::server::headers;
 
 #[derive(Debug, Deserialize)]
 struct PutBody {
@@ -120,7 +121,8 @@ pub(super) async fn put(mut call: Call) -> Result<Response, RequestError> {
         key: text(&key),
         context,
     });
-    Ok((StatusCode::CREATED, body).into_response())
+    let response = (StatusCode::CREATED, body).into_response();
+    Ok(headers::mark_sloppy(response, written.sloppy))
 }
 
 pub(super) async fn delete(mut call: Call) -> Result<Response, RequestError> {
@@ -146,15 +148,15 @@ pub(super) async fn delete(mut call: Call) -> Result<Response, RequestError> {
         ..
     } = call;
     let deleted = edge.delete(admitted, keyspace.clone(), delete).await?;
-    let known = !deleted.clock.is_empty();
+    let (known, sloppy) = (!deleted.clock.is_empty(), deleted.sloppy);
     let context = edge.contexts().readable(&keyspace, &key, deleted.clock);
     if deleted.existed {
-        Ok(Json(DeletedBody {
+        let body = DeletedBody {
             key: text(&key),
             deleted: true,
             context,
-        })
-        .into_response())
+        };
+        Ok(headers::mark_sloppy(Json(body).into_response(), sloppy))
     } else {
         Ok(absent(&key, known.then_some(context)))
     }

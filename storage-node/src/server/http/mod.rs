@@ -125,6 +125,7 @@ impl Call {
             ttl: None,
             write: self.parameters.write,
             request_id: None,
+            sloppy: self.parameters.sloppy,
             deadline: self.deadline(),
         }
     }
@@ -137,6 +138,7 @@ impl Call {
             read: self.parameters.read,
             write: self.parameters.write,
             request_id: None,
+            sloppy: self.parameters.sloppy,
             deadline: self.deadline(),
         }
     }

@@ -18,6 +18,8 @@ pub(super) struct Parameters {
     pub(super) write: Option<Consistency>,
     /// `timeout`.
     pub(super) timeout: Option<Duration>,
+    /// `sloppy`: other nodes may stand in for owners that are away.
+    pub(super) sloppy: bool,
     /// `min_context`: a context as JSON.
     pub(super) min_context: Option<JsonContext>,
 }
@@ -29,6 +31,8 @@ struct Raw {
     #[serde(default)]
     w: String,
     timeout: Option<String>,
+    #[serde(default)]
+    sloppy: String,
     min_context: Option<String>,
 }
 
@@ -41,6 +45,7 @@ impl Parameters {
         Ok(Self {
             read: Consistency::from_wire("r", &raw.r)?,
             write: Consistency::from_wire("w", &raw.w)?,
+            sloppy: parse_flag("sloppy", &raw.sloppy)?,
             timeout: raw.timeout.as_deref().map(parse_timeout).transpose()?,
             min_context: raw.min_context.as_deref().map(parse_context).transpose()?,
         })
@@ -54,6 +59,14 @@ fn parse_timeout(text: &str) -> Result<Duration, FieldRefused> {
             "timeout",
             "must be a time such as 500ms or 2s",
         )),
+    }
+}
+
+fn parse_flag(name: &'static str, text: &str) -> Result<bool, FieldRefused> {
+    match text {
+        "" | "false" => Ok(false),
+        "true" => Ok(true),
+        _ => Err(FieldRefused::invalid(name, "must be true or false")),
     }
 }
 
@@ -72,13 +85,14 @@ mod tests {
 
     #[test]
     fn all_parameters_are_read() {
-        let parameters =
-            parse("r=one&w=2&timeout=500ms&min_context=%7B%22vector_clock%22%3A%7B%7D%7D");
+        let parameters = parse(
+            "r=one&w=2&timeout=500ms&sloppy=true&min_context=%7B%22vector_clock%22%3A%7B%7D%7D",
+        );
         let parameters = parameters.unwrap();
         assert_eq!(parameters.read, Some(Consistency::One));
         assert_eq!(parameters.write, Some("2".parse().unwrap()));
         assert_eq!(parameters.timeout, Some(Duration::from_millis(500)));
-        assert!(parameters.min_context.is_some());
+        assert!(parameters.sloppy && parameters.min_context.is_some());
         assert_eq!(parse("").unwrap().read, None);
     }
 
@@ -91,6 +105,7 @@ mod tests {
             ("timeout=fast", "timeout"),
             ("timeout=0s", "timeout"),
             ("timeout=-1s", "timeout"),
+            ("sloppy=maybe", "sloppy"),
             ("min_context=x", "min_context"),
             ("r=1&r=2", "query"),
         ] {

@@ -1,4 +1,5 @@
-//! I8: a write acknowledged with W is on the disks of W owners.
+//! I8: a write acknowledged with W is on the disks of W owners; for a sloppy write nodes that keep it for an
+//! owner count in its place.
 //! I21: what was acknowledged is there after a crash of all nodes at once.
 
 use std::collections::BTreeMap;
@@ -10,15 +11,19 @@ use annulus_proto::model::{Consistency, Key, KeyspaceName};
 use crate::broken::Broken;
 use crate::recording::Asked;
 
-/// What the answer to a write promises: the event that it minted, and on how many disks it is.
-pub(crate) fn promised(asked: &Asked, done: &Done) -> Option<(VersionVector, usize)> {
+/// What the answer to a write promises: the event that it minted, on how many disks it is, and whether nodes that
+/// stand in for owners count.
+pub(crate) fn promised(asked: &Asked, done: &Done) -> Option<(VersionVector, (usize, bool))> {
     let minted = annulus_checker::minted_dot(Some(&asked.terms.context), &done.clock);
     let waits_for_disks = asked.keyspace.as_str() != UNSYNCED_KEYSPACE;
     let mut event = VersionVector::new();
     event.insert(minted.filter(|_| done.existed && waits_for_disks)?);
     let w = asked.terms.write.unwrap_or(Consistency::Quorum);
     let w = w.resolve(asked.replicas);
-    Some((event, w.expect("as many owners as asked for")))
+    Some((
+        event,
+        (w.expect("as many owners as asked for"), done.sloppy),
+    ))
 }
 
 /// Looks at the platters at the moment of an acknowledgement.
@@ -26,9 +31,9 @@ pub(crate) fn check(
     layout: &Layout,
     (keyspace, key): (&KeyspaceName, &Key),
     event: &VersionVector,
-    w: usize,
+    (w, sloppy): (usize, bool),
 ) -> Result<(), Broken> {
-    let holders = holders(layout, keyspace, key, event);
+    let holders = holders(layout, (keyspace, key), event, sloppy);
     if holders >= w {
         return Ok(());
     }
@@ -55,7 +60,7 @@ impl Acknowledged {
             for (actor, counter) in acknowledged.iter() {
                 let mut event = VersionVector::new();
                 event.insert(actor.dot(counter));
-                if holders(layout, keyspace, key, &event) == 0 {
+                if holders(layout, (keyspace, key), &event, false) == 0 {
                     let what = format!(
                         "{keyspace}/{key}: after a crash of all, no owner's disk knows {}",
                         actor.dot(counter)
@@ -69,13 +74,30 @@ impl Acknowledged {
     }
 }
 
-fn holders(layout: &Layout, keyspace: &KeyspaceName, key: &Key, event: &VersionVector) -> usize {
+/// With `sloppy`, nodes that keep the event for an owner count in its place.
+fn holders(
+    layout: &Layout,
+    (keyspace, key): (&KeyspaceName, &Key),
+    event: &VersionVector,
+    sloppy: bool,
+) -> usize {
+    let mut kept = Vec::new();
+    if sloppy {
+        let hints = layout.durable_hints(keyspace, key).into_iter();
+        let known = hints.filter(|(_, state)| state.clock().descends(event));
+        kept.extend(known.map(|(owner, _)| owner));
+    }
+    let (owners, _) = layout.locate(keyspace, key);
     let states = layout.durable_states(keyspace, key);
-    let holds = states.iter().filter(|state| match state {
-        Ok(state) => state
-            .as_ref()
-            .is_some_and(|state| state.clock().descends(event)),
-        Err(_) => true, // it was there before the record was damaged, or nobody can tell
-    });
+    let holds = owners
+        .iter()
+        .zip(&states)
+        .filter(|(owner, state)| match state {
+            Ok(state) => {
+                let held = state.as_ref();
+                held.is_some_and(|state| state.clock().descends(event)) || kept.contains(owner)
+            }
+            Err(_) => true, // it was there before the record was damaged, or nobody can tell
+        });
     holds.count()
 }

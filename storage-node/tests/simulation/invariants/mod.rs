@@ -8,6 +8,8 @@
 //! | [`acknowledged_is_on_disk`] | I8, I21: an acknowledged write is on the disks of W owners, and a crash leaves it there |
 //! | [`rejected_is_invisible`] | I9: a rejected write is on no disk, at no time |
 //! | [`damage_is_unavailable`] | I10: a damaged record is never answered for, as a value or as none |
+//! | [`hints_have_an_age`] | I7: no hint is taken that is too old; nor is anything merged after its deadline |
+//! | [`hints_end_at_their_targets`] | I17: a hint is removed when its target has it; a sloppy one never otherwise |
 //! | [`epochs_are_fenced`] | I12: no answer is given under another epoch than was asked under |
 //! | [`no_ack_after_failed_sync`] | I22: after a failed fsync nothing is acknowledged |
 //! | [`epochs_never_fall`] | I25: a node's epoch never falls; I16: an epoch has one placement |
@@ -20,12 +22,19 @@ mod damage_is_unavailable;
 mod dots_are_unique;
 mod epochs_are_fenced;
 mod epochs_never_fall;
+mod hints_end_at_their_targets;
+mod hints_have_an_age;
 mod no_ack_after_failed_sync;
 mod only_owners_mint;
 mod rejected_is_invisible;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use annulus_causality::{KeyState, Sibling};
-use annulus_node::simulation::{Answered, Observer, Served, Wrote};
+use annulus_node::simulation::{
+    Answered, HintRemoved, HintTaken, Observer, Served, SimCluster, Wrote, late_merges,
+};
 use annulus_ring::Placement;
 
 use crate::broken::Broken;
@@ -46,6 +55,8 @@ struct Inner {
     minters: OnlyOwnersMint,
     rejected: RejectedIsInvisible,
     epochs: EpochsNeverFall,
+    /// The cluster, and how long hints live in it.
+    hints: Option<(Arc<SimCluster>, Duration, bool)>,
     broken: Option<Broken>,
 }
 
@@ -60,7 +71,21 @@ impl Inner {
 impl Invariants {
     /// What broke first.
     pub(crate) fn check(&self) -> Result<(), Broken> {
-        self.0.lock().broken.clone().map_or(Ok(()), Err)
+        self.0.lock().broken.clone().map_or(Ok(()), Err)?;
+        match late_merges() {
+            0 => Ok(()),
+            count => {
+                let what = format!("{count} states were merged after their deadlines");
+                Err(Broken::new("I7 nothing is merged too late", what))
+            }
+        }
+    }
+
+    /// Whose hints are looked at, and how long they live.
+    /// Where disks get lost, what was handed over may be gone a moment later: then only ages are looked at.
+    #[allow(dead_code, reason = "the layer over TCP looks at other things")]
+    pub(crate) fn watch_hints(&self, cluster: Arc<SimCluster>, ttl: Duration, loses_disks: bool) {
+        self.0.lock().hints = Some((cluster, ttl, loses_disks));
     }
 
     /// Something else than these broke.
@@ -119,6 +144,20 @@ impl Observer for Invariants {
         if let Some(held) = served.held {
             let found = inner.epochs.holds(served.node, held);
             inner.look(found);
+        }
+    }
+
+    fn hint_taken(&self, taken: &HintTaken) {
+        let mut inner = self.0.lock();
+        if let Some((_, ttl, _)) = inner.hints {
+            inner.look(hints_have_an_age::taken(taken, ttl));
+        }
+    }
+
+    fn hint_removed(&self, removed: &HintRemoved<'_>) {
+        let mut inner = self.0.lock();
+        if let Some((cluster, ttl, false)) = inner.hints.clone() {
+            inner.look(hints_end_at_their_targets::removed(&cluster, removed, ttl));
         }
     }
 }

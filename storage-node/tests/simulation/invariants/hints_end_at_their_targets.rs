@@ -1,0 +1,50 @@
+//! I17: a hint is removed when its target has it on its platter, and not before; or when it is too old; but
+//! a sloppy one, which was counted for an acknowledgement, never for that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annulus_node::simulation::{HintRemoved, SimCluster, UNSYNCED_KEYSPACE};
+use annulus_node::storage::key_encoding;
+use bytes::Bytes;
+
+use crate::broken::Broken;
+use crate::faults::JUMP_MS;
+
+pub(super) fn removed(
+    cluster: &Arc<SimCluster>,
+    removed: &HintRemoved<'_>,
+    ttl: Duration,
+) -> Result<(), Broken> {
+    let stored = Bytes::copy_from_slice(removed.stored_key);
+    let key = key_encoding::decode(&stored);
+    if key.is_some_and(|key| key.keyspace.as_str() == UNSYNCED_KEYSPACE) {
+        return Ok(()); // it waits for no disk
+    }
+    let mut nodes = cluster.nodes().iter();
+    let Some(target) = nodes.find(|node| node.id() == removed.target) else {
+        return Ok(());
+    };
+    let has_it = match target.disk().durable_state(removed.stored_key) {
+        Ok(state) => state.is_some_and(|state| state.clock().descends(removed.state.clock())),
+        Err(_) => true, // it was there before the record was damaged, or nobody can tell
+    };
+    if has_it || (!removed.sloppy && may_be_expired(cluster, removed, ttl)) {
+        return Ok(());
+    }
+    let kind = if removed.sloppy { "a sloppy" } else { "a" };
+    let what = format!(
+        "{} removes {kind} hint that {} has not on its disk",
+        removed.node, removed.target
+    );
+    Err(Broken::new("I17 hints end at their targets", what))
+}
+
+/// Sender or receiver may have judged by a clock that was wrong at that moment.
+fn may_be_expired(cluster: &SimCluster, removed: &HintRemoved<'_>, ttl: Duration) -> bool {
+    let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+    let jumps_ms = u64::try_from(2 * JUMP_MS).expect("positive");
+    let latest_ms = cluster.nodes().iter().map(|node| node.wall_ms()).max();
+    let latest_ms = latest_ms.unwrap_or_default().saturating_add(jumps_ms);
+    latest_ms >= removed.written_ms.saturating_add(ttl_ms)
+}
