@@ -263,6 +263,7 @@ impl Network {
             None => {}
         }
         let left = deadline.saturating_duration_since(Instant::now());
+        let is_write = matches!(call.body, request::Body::Write(_));
         let request = Request {
             id: 1,
             epoch: call.epoch.0,
@@ -276,10 +277,14 @@ impl Network {
         };
         let (number, answered) = self.wait_for_answer(from, to);
         // In a task of its own: what was sent arrives, whether the caller goes away or not.
-        tokio::spawn(self.clone().carry(from, to, bytes.clone(), number));
-        if twice {
-            let network = self.clone();
-            tokio::spawn(async move { network.deliver(from, to, bytes).await });
+        if is_write && twice {
+            tokio::spawn(self.clone().carry_write_twice(from, to, bytes, number));
+        } else {
+            tokio::spawn(self.clone().carry(from, to, bytes.clone(), number));
+            if twice {
+                let network = self.clone();
+                tokio::spawn(async move { network.deliver(from, to, bytes).await });
+            }
         }
         let bytes = timeout_at(deadline, answered)
             .await
@@ -292,6 +297,30 @@ impl Network {
     /// Brings a request there and its answer back.
     async fn carry(self: Arc<Self>, from: NodeId, to: NodeId, bytes: Bytes, number: u64) {
         let reply = self.deliver(from, to, bytes).await;
+        self.answer(from, to, number, reply);
+    }
+
+    /// Brings a write to the node that mints it, and once more, unless the caller hears a refusal. A stream over TCP carries
+    /// what is sent once at most, and the promise of `rejected` rests on that: of two copies of which one
+    /// is refused and the other carried out, the caller would hear either answer.
+    async fn carry_write_twice(
+        self: Arc<Self>,
+        from: NodeId,
+        to: NodeId,
+        bytes: Bytes,
+        number: u64,
+    ) {
+        let reply = self.deliver(from, to, bytes.clone()).await;
+        let body = reply
+            .clone()
+            .and_then(|reply| Reply::decode(reply).ok()?.body);
+        self.answer(from, to, number, reply);
+        if matches!(body, None | Some(reply::Body::Write(_))) {
+            self.deliver(from, to, bytes).await;
+        }
+    }
+
+    fn answer(&self, from: NodeId, to: NodeId, number: u64, reply: Option<Bytes>) {
         let waiting = self.end_wait(from, to, number);
         if let (Some(reply), Some(waiting)) = (reply, waiting) {
             // Whoever asked may not wait any more.
