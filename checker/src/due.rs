@@ -5,6 +5,7 @@
 
 use annulus_causality::{Dot, VersionVector};
 
+use crate::as_of::last_before;
 use crate::key_history::{KeyHistory, Reading};
 use crate::operation::{Consistency, Kind, Operation, Policy};
 use crate::replacement::ttl_us;
@@ -25,7 +26,7 @@ struct Class {
     /// By acknowledgement: the join of all dots until then.
     dots: Vec<(u64, VersionVector)>,
     /// By acknowledgement: when the youngest put until then began, and the highest version until then.
-    puts: Vec<(u64, u64, Option<u64>)>,
+    puts: Vec<(u64, (u64, Option<u64>))>,
 }
 
 impl Due {
@@ -56,18 +57,17 @@ impl Due {
     pub(crate) fn may_be_missed(&self, key: &KeyHistory<'_>, reading: &Reading<'_>) -> bool {
         let met = |class: &&Class| reading.consistency().reads_every(class.consistency);
         self.classes.iter().filter(met).any(|class| {
-            let due = last_before(&class.dots, reading.invoked_at_us, |entry| entry.0);
+            let due = last_before(&class.dots, reading.invoked_at_us);
             let context = reading.found.context.as_ref();
             let unseen = due
                 .zip(context)
-                .is_some_and(|((_, due), context)| !context.descends(due));
+                .is_some_and(|(due, context)| !context.descends(due));
             unseen || (key.policy == Policy::Lww && self.may_be_outdated(key, class, reading))
         })
     }
 
     fn may_be_outdated(&self, key: &KeyHistory<'_>, class: &Class, reading: &Reading<'_>) -> bool {
-        let due = last_before(&class.puts, reading.invoked_at_us, |entry| entry.0);
-        let Some(&(_, began, version)) = due else {
+        let Some(&(began, version)) = last_before(&class.puts, reading.invoked_at_us) else {
             return false;
         };
         if !reading.found.values.is_empty() {
@@ -76,8 +76,8 @@ impl Due {
                 .is_some_and(|(due, shown)| shown < due);
         }
         let by = reading.completed_at_us.saturating_add(1);
-        let ended = last_before(&self.ends, by, |entry| entry.0);
-        ended.is_none_or(|&(_, stamp)| stamp < began.saturating_sub(key.tolerance.clock_skew_us))
+        let ended = last_before(&self.ends, by);
+        ended.is_none_or(|&stamp| stamp < began.saturating_sub(key.tolerance.clock_skew_us))
     }
 }
 
@@ -99,16 +99,13 @@ impl Class {
             .iter()
             .filter(|write| write.value().is_some())
             .filter_map(|put| {
-                Some((
-                    put.acknowledged_at_us()?,
-                    put.invoked_at_us(),
-                    put.version(),
-                ))
+                let acknowledged_at_us = put.acknowledged_at_us()?;
+                Some((acknowledged_at_us, (put.invoked_at_us(), put.version())))
             })
             .collect();
         puts.sort_unstable();
         let (mut youngest, mut highest) = (0, None);
-        for (_, began, version) in &mut puts {
+        for (_, (began, version)) in &mut puts {
             youngest = youngest.max(*began);
             highest = highest.max(*version);
             (*began, *version) = (youngest, highest);
@@ -139,10 +136,4 @@ fn ends(key: &KeyHistory<'_>) -> Vec<(u64, u64)> {
         *stamp = largest;
     }
     ends
-}
-
-/// The last entry before a time.
-fn last_before<T>(sorted: &[T], before_us: u64, at: impl Fn(&T) -> u64) -> Option<&T> {
-    let until = sorted.partition_point(|entry| at(entry) < before_us);
-    until.checked_sub(1).map(|last| &sorted[last])
 }

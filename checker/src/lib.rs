@@ -7,6 +7,7 @@
 //! | [`History`] | a recording, checked, with what is tolerated |
 //! | [`rules`] | the promises, one in a file; [`check_all`] |
 //! | [`report`] | findings for people |
+//! | [`copies`] | whether the owners of a key hold the same |
 //!
 //! Soundness first: a rule speaks only where no lawful run could have been recorded so. An `unknown` outcome may
 //! take effect at any later time or never; a request may have become two events; clocks are off by the
@@ -17,7 +18,9 @@
 
 #![forbid(unsafe_code)]
 
+mod as_of;
 mod causality_text;
+pub mod copies;
 mod due;
 mod history;
 pub mod json_lines;

@@ -5,6 +5,7 @@
 
 use annulus_causality::{Dot, VersionVector};
 
+use crate::as_of::last_before;
 use crate::key_history::KeyHistory;
 use crate::operation::{Consistency, Operation};
 use crate::replacement::certainly_wrote;
@@ -104,10 +105,4 @@ impl Class {
         };
         covered.is_some_and(|covered| covered.covers(dot)) || looked.is_some_and(seen)
     }
-}
-
-/// The last entry before a time.
-fn last_before<T>(sorted: &[(u64, T)], before_us: u64) -> Option<&T> {
-    let until = sorted.partition_point(|(at, _)| *at < before_us);
-    until.checked_sub(1).map(|last| &sorted[last].1)
 }
