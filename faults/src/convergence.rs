@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_causality::KeyState;
+use annulus_checker::copies::are_same;
 use annulus_checker::{FinalState, HeldState, KeyName, Record};
 use annulus_ring::NodeId;
 use anyhow::{Result, anyhow};
@@ -115,12 +116,12 @@ fn different(keys: &[KeyName], columns: &[Column]) -> Vec<String> {
             .iter()
             .filter_map(|(_, column)| column[at].as_ref())
             .collect();
-        let same = copies.windows(2).all(|pair| match (pair[0], pair[1]) {
-            (Ok(Some(one)), Ok(Some(other))) => one.same_as(other),
-            (Ok(None), Ok(None)) => true,
-            _ => false,
-        });
-        if !same || copies.iter().any(|copy| copy.is_err()) {
+        let states = copies.iter().map(|copy| copy.as_ref());
+        let same = match states.collect::<Result<Vec<_>, _>>() {
+            Ok(states) => are_same(states.into_iter().map(Option::as_ref)),
+            Err(_) => false,
+        };
+        if !same {
             different.push(format!("{key}: {copies:?}"));
         }
     }

@@ -5,14 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_causality::KeyState;
-use annulus_checker::{FinalState, HeldState, Record};
 use annulus_node::simulation::Terms;
 use annulus_proto::model::{Consistency, Key, KeyspaceName};
 use tokio::time::sleep;
 
 use crate::broken::Broken;
-use crate::recording::{name_of, policy_of};
+use crate::copies::{self, Copy};
 use crate::workload::Arena;
 
 /// Rounds of reads until all must be the same.
@@ -68,11 +66,7 @@ async fn await_hints(arena: &Arena) -> Result<(), Broken> {
     Err(Broken::new("L2 hints are delivered", what))
 }
 
-async fn copies(
-    arena: &Arena,
-    space: &KeyspaceName,
-    key: &Key,
-) -> Vec<(annulus_ring::NodeId, Result<Option<KeyState>, String>)> {
+async fn copies_of(arena: &Arena, space: &KeyspaceName, key: &Key) -> Vec<Copy> {
     let (owners, _) = arena.cluster.locate(space, key);
     let mut copies = Vec::new();
     for owner in owners {
@@ -85,16 +79,9 @@ async fn copies(
 /// What differs, if anything does.
 async fn difference(arena: &Arena) -> Option<String> {
     for (space, key) in arena.all_keys() {
-        let copies = copies(arena, &space, &key).await;
-        let same = copies
-            .windows(2)
-            .all(|pair| match (&pair[0].1, &pair[1].1) {
-                (Ok(Some(one)), Ok(Some(other))) => one.same_as(other),
-                (Ok(None), Ok(None)) => true,
-                _ => false,
-            });
-        if !same {
-            return Some(format!("{space}/{key}: {copies:?}"));
+        let found = copies_of(arena, &space, &key).await;
+        if let Some(different) = copies::difference(&space, &key, &found) {
+            return Some(different);
         }
     }
     None
@@ -103,18 +90,8 @@ async fn difference(arena: &Arena) -> Option<String> {
 /// Leaves what the owners hold in the recording.
 pub(crate) async fn record(arena: &Arena) -> Result<(), Broken> {
     for (space, key) in arena.all_keys() {
-        for (node, state) in copies(arena, &space, &key).await {
-            let state = state.map_err(|error| Broken::new("L1 the cluster heals", error))?;
-            let state = FinalState {
-                node,
-                key: name_of(&space, &key),
-                policy: policy_of(&space),
-                at_us: arena.now_us(),
-                state: state.as_ref().map(HeldState::from),
-            };
-            let mut recording = arena.recording.lock();
-            recording.records.push(Record::FinalState(state));
-        }
+        let found = copies_of(arena, &space, &key).await;
+        copies::record(&arena.recording, arena.now_us(), (&space, &key), found)?;
     }
     Ok(())
 }

@@ -5,12 +5,13 @@
 //! |---|---|
 //! | [`plan`] | what a seed is about |
 //! | [`asking`] | what clients ask for next |
-//! | [`workload`] | the clients |
+//! | [`workload`], [`session`] | the clients |
 //! | [`faults`] | the timetable of faults |
-//! | [`convergence`] | what has to come back after them |
+//! | [`convergence`], [`copies`] | what has to come back after them |
 //! | [`recording`], [`judgement`] | the history in the checker's words, and its verdict |
 //! | [`invariants`] | what holds at every moment |
 //! | [`seeds`], [`many`] | many seeds; one seed; one seed twice |
+//! | [`outside`] | environment and real time |
 //! | [`shrink`] | a failure with fewer faults |
 //! | [`scenarios`] | faults that a seed may not combine |
 //! | [`mistakes`] | that mistakes made on purpose are found |
@@ -20,15 +21,18 @@
 mod asking;
 mod broken;
 mod convergence;
+mod copies;
 mod faults;
 mod invariants;
 mod judgement;
 mod many;
 mod mistakes;
+mod outside;
 mod plan;
 mod recording;
 mod run;
 mod scenarios;
 mod seeds;
+mod session;
 mod shrink;
 mod workload;

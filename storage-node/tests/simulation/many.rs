@@ -7,28 +7,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::outside::{number, stopwatch};
 use crate::plan::{Fault, Plan};
 use crate::run::{Report, run};
 
 /// How often a long run says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
-
-/// A number from the environment.
-pub(crate) fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
-    )
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long the simulation itself takes"
-)]
-fn stopwatch() -> Instant {
-    Instant::now()
-}
 
 /// Seeds from one on, up to another or until time is over.
 pub(crate) struct Many {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::many::{Many, many, number};
+use crate::many::{Many, many};
+use crate::outside::number;
 use crate::plan::{MINUTES, Plan};
 use crate::run::{Report, run, run_traced};
 use crate::shrink::{self, Reproduction};

@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::asking::{self, Asker, Subject, What};
 use crate::invariants::Invariants;
-use crate::invariants::acknowledged_is_on_disk::{self, Acknowledged};
-use crate::recording::{Answer, Asked, Recording, Tried, rejected};
+use crate::invariants::acknowledged_is_on_disk::Acknowledged;
+use crate::recording::{Answer, Asked, Recording};
+use crate::session::{Session, conclude, look_at_disks};
 
 /// What all clients share.
 pub(crate) struct Arena {
@@ -71,34 +72,23 @@ impl Client {
         while self.arena.is_stormy() {
             sleep(self.asker.pause()).await;
             let asked = self.asker.next();
-            self.carry_out(asked).await;
+            let tried = self.try_all(&asked).await;
+            conclude(&self.arena.invariants, &self.arena.recording, &asked, tried);
         }
         self
     }
+}
 
-    async fn carry_out(&mut self, asked: Asked) {
-        let mut tried = Vec::new();
-        loop {
-            let invoked_at_us = self.arena.now_us();
-            let answer = self.attempt(&asked).await;
-            self.asker.learn(&asked, &answer);
-            tried.push(Tried {
-                invoked_at_us,
-                completed_at_us: self.arena.now_us(),
-                answer,
-            });
-            let Some(pause) = self.asker.tries_again(&asked, &tried) else {
-                break;
-            };
-            sleep(pause).await;
-        }
-        if let Some(value) = rejected(&asked, &tried) {
-            self.arena.invariants.rejected(value);
-        }
-        self.arena.recording.lock().add(&asked, tried);
+impl Session for Client {
+    fn asker(&mut self) -> &mut Asker {
+        &mut self.asker
     }
 
-    async fn attempt(&self, asked: &Asked) -> Answer {
+    fn now_us(&self) -> u64 {
+        self.arena.now_us()
+    }
+
+    async fn attempt(&mut self, asked: &Asked) -> Answer {
         let Asked {
             keyspace: space,
             key,
@@ -113,9 +103,9 @@ impl Client {
                 What::Get => Answer::of_read(node.get(space, key, terms).await),
                 What::Put(value, _) => {
                     let value = Bytes::from(value.clone());
-                    self.acknowledged(asked, node.put(space, key, value, terms).await)
+                    Answer::of_write(node.put(space, key, value, terms).await)
                 }
-                What::Delete => self.acknowledged(asked, node.delete(space, key, terms).await),
+                What::Delete => Answer::of_write(node.delete(space, key, terms).await),
             }
         };
         // A node that stands still doesn't even say that it is late.
@@ -123,6 +113,13 @@ impl Client {
         let answer = timeout(patience, answering)
             .await
             .unwrap_or(Answer::Unknown);
+        look_at_disks(
+            cluster.layout(),
+            &self.arena.invariants,
+            &self.arena.acknowledged,
+            asked,
+            &answer,
+        );
         cluster.trace().note(format_args!(
             "c{} {} {space}/{key} at {}: {answer}",
             asked.client,
@@ -133,21 +130,6 @@ impl Client {
             return Answer::Unknown;
         }
         answer
-    }
-
-    /// A write was answered: looks at the disks before anything else can happen.
-    fn acknowledged(&self, asked: &Asked, answer: Result<Done, RequestError>) -> Answer {
-        if let Ok(done) = &answer
-            && let Some((event, w)) = acknowledged_is_on_disk::promised(asked, done)
-        {
-            let about = (&asked.keyspace, &asked.key);
-            let layout = self.arena.cluster.layout();
-            let on_disk = acknowledged_is_on_disk::check(layout, about, &event, w);
-            self.arena.invariants.report(on_disk);
-            let mut acknowledged = self.arena.acknowledged.lock();
-            acknowledged.add(&asked.keyspace, &asked.key, &event);
-        }
-        Answer::of_write(answer)
     }
 }
 

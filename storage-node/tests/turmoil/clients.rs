@@ -16,9 +16,10 @@ use tonic::transport::Channel;
 use crate::asking::{self, Asker, Subject};
 use crate::calls;
 use crate::invariants::Invariants;
-use crate::invariants::acknowledged_is_on_disk::{self, Acknowledged};
+use crate::invariants::acknowledged_is_on_disk::Acknowledged;
 use crate::plan::Plan;
-use crate::recording::{Answer, Asked, Recording, Tried, rejected};
+use crate::recording::{Answer, Asked, Recording};
+use crate::session::{Session, conclude, look_at_disks};
 
 /// How long a client waits for a node that doesn't even say that it is late.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -110,30 +111,19 @@ impl Client {
         {
             sleep(self.asker.pause()).await;
             let asked = self.asker.next();
-            self.carry_out(asked).await;
+            let tried = self.try_all(&asked).await;
+            conclude(&self.arena.invariants, &self.arena.recording, &asked, tried);
         }
     }
+}
 
-    async fn carry_out(&mut self, asked: Asked) {
-        let mut tried = Vec::new();
-        loop {
-            let invoked_at_us = self.arena.now_us();
-            let answer = self.attempt(&asked).await;
-            self.asker.learn(&asked, &answer);
-            tried.push(Tried {
-                invoked_at_us,
-                completed_at_us: self.arena.now_us(),
-                answer,
-            });
-            let Some(pause) = self.asker.tries_again(&asked, &tried) else {
-                break;
-            };
-            sleep(pause).await;
-        }
-        if let Some(value) = rejected(&asked, &tried) {
-            self.arena.invariants.rejected(value);
-        }
-        self.arena.recording.lock().add(&asked, tried);
+impl Session for Client {
+    fn asker(&mut self) -> &mut Asker {
+        &mut self.asker
+    }
+
+    fn now_us(&self) -> u64 {
+        self.arena.now_us()
     }
 
     async fn attempt(&mut self, asked: &Asked) -> Answer {
@@ -146,23 +136,16 @@ impl Client {
             asked.what.name(),
             at + 1
         ));
-        self.look_at_disks(asked, &answer);
+        look_at_disks(
+            &self.arena.layout,
+            &self.arena.invariants,
+            &self.arena.acknowledged,
+            asked,
+            &answer,
+        );
         if self.asker.misses_answer() {
             return Answer::Unknown;
         }
         answer
-    }
-
-    /// What was acknowledged is on disk, and stays there.
-    fn look_at_disks(&self, asked: &Asked, answer: &Answer) {
-        if let Answer::Done(done) = answer
-            && let Some((event, w)) = acknowledged_is_on_disk::promised(asked, done)
-        {
-            let about = (&asked.keyspace, &asked.key);
-            let found = acknowledged_is_on_disk::check(&self.arena.layout, about, &event, w);
-            self.arena.invariants.report(found);
-            let mut acknowledged = self.arena.acknowledged.lock();
-            acknowledged.add(&asked.keyspace, &asked.key, &event);
-        }
     }
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_checker::{FinalState, HeldState, Record};
 use annulus_node::simulation::{Terms, id_of};
 use annulus_proto::model::{Consistency, Key, KeyspaceName};
 use tokio::time::sleep;
@@ -12,7 +11,8 @@ use tokio::time::sleep;
 use crate::asking::What;
 use crate::broken::Broken;
 use crate::clients::{Arena, Lines};
-use crate::recording::{Asked, name_of, policy_of};
+use crate::copies::{self, Copy};
+use crate::recording::Asked;
 
 /// Rounds of reads until all must be the same.
 const ROUNDS: usize = 10;
@@ -62,45 +62,28 @@ fn read_all(arena: &Arena, keyspace: &KeyspaceName, key: &Key) -> Asked {
     }
 }
 
+/// What the disks of a key's owners hold.
+fn copies_of(arena: &Arena, keyspace: &KeyspaceName, key: &Key) -> Vec<Copy> {
+    let (owners, stored) = arena.layout.locate(keyspace, key);
+    let copies = owners.iter().map(|owner| {
+        let state = arena.layout.disks()[*owner].live_state(&stored);
+        let node = id_of(u16::try_from(owner + 1).expect("a few nodes"));
+        (node, state)
+    });
+    copies.collect()
+}
+
 /// What differs, if anything does.
 fn difference(arena: &Arena) -> Option<String> {
-    for (keyspace, key) in arena.all_keys() {
-        let (owners, stored) = arena.layout.locate(&keyspace, &key);
-        let copies = owners.iter().map(|owner| {
-            let disk = &arena.layout.disks()[*owner];
-            (owner + 1, disk.live_state(&stored))
-        });
-        let copies: Vec<_> = copies.collect();
-        let same = copies
-            .windows(2)
-            .all(|pair| match (&pair[0].1, &pair[1].1) {
-                (Ok(Some(one)), Ok(Some(other))) => one.same_as(other),
-                (Ok(None), Ok(None)) => true,
-                _ => false,
-            });
-        if !same {
-            return Some(format!("{keyspace}/{key}: {copies:?}"));
-        }
-    }
-    None
+    let keys = arena.all_keys();
+    keys.iter()
+        .find_map(|(space, key)| copies::difference(space, key, &copies_of(arena, space, key)))
 }
 
 fn record(arena: &Arena) -> Result<(), Broken> {
-    for (keyspace, key) in arena.all_keys() {
-        let (owners, stored) = arena.layout.locate(&keyspace, &key);
-        for owner in owners {
-            let state = arena.layout.disks()[owner].live_state(&stored);
-            let state = state.map_err(|error| Broken::new("L1 the cluster heals", error))?;
-            let state = FinalState {
-                node: id_of(u16::try_from(owner + 1).expect("a few nodes")),
-                key: name_of(&keyspace, &key),
-                policy: policy_of(&keyspace),
-                at_us: arena.now_us(),
-                state: state.as_ref().map(HeldState::from),
-            };
-            let mut recording = arena.recording.lock();
-            recording.records.push(Record::FinalState(state));
-        }
+    for (space, key) in arena.all_keys() {
+        let found = copies_of(arena, &space, &key);
+        copies::record(&arena.recording, arena.now_us(), (&space, &key), found)?;
     }
     Ok(())
 }

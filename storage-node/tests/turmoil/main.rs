@@ -29,6 +29,8 @@ mod broken;
 mod calls;
 mod clients;
 mod convergence;
+#[path = "../simulation/copies.rs"]
+mod copies;
 mod faults;
 #[path = "../simulation/invariants/mod.rs"]
 mod invariants;
@@ -37,6 +39,8 @@ mod judgement;
 mod machine;
 mod mistakes;
 mod operator;
+#[path = "../simulation/outside.rs"]
+mod outside;
 mod panics;
 mod plan;
 #[path = "../simulation/recording.rs"]
@@ -44,5 +48,7 @@ mod recording;
 mod run;
 mod scenarios;
 mod seeds;
+#[path = "../simulation/session.rs"]
+mod session;
 mod wire;
 mod world;

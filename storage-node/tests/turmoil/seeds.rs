@@ -1,7 +1,8 @@
 //! Seeds: as many as fit into half a minute, one by its number, and one twice.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::outside::{number, stopwatch};
 use crate::plan::Plan;
 use crate::run::{Report, run};
 
@@ -10,22 +11,6 @@ const SEEDS: u64 = 40;
 
 /// A run of all tests takes this long for seeds at most. Does not hold with `ANNULUS_SEEDS`.
 const AT_MOST: Duration = Duration::from_secs(30);
-
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
-    )
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long the simulation itself takes"
-)]
-fn stopwatch() -> Instant {
-    Instant::now()
-}
 
 /// Prints what broke and how to see it again; then fails.
 pub(crate) fn judge(plan: &Plan, report: &Report) {
