@@ -7,6 +7,7 @@
 
 mod archive;
 mod bench;
+mod beside;
 mod cache;
 mod check_history;
 mod faults;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 
+use crate::beside::Beside;
 use crate::steps::{Steps, cargo};
 use crate::{lab, simulate, verify};
 
@@ -17,8 +18,8 @@ pub(crate) fn run(without_cluster: bool) -> Result<()> {
         "workspace",
         &mut cargo(&["test", "--workspace", "--locked"]),
     )?;
-    steps.command("simulation", &mut simulate::many())?;
     if without_cluster {
+        steps.command("simulation", &mut simulate::many())?;
         println!("the tests on Kubernetes were left out, as asked");
     } else {
         // Again, because the tests' binaries are built with the tests' features.
@@ -27,11 +28,15 @@ pub(crate) fn run(without_cluster: bool) -> Result<()> {
             &mut cargo(&["build", "--workspace", "--locked", "--bins"]),
         )?;
         steps.run("images", lab::build_images)?;
+        // Scenarios wait for a cluster most of the time: the seeds take what they leave.
+        let seeds = Beside::start("simulation", &simulate::many())?;
         steps.run("cluster up", lab::up)?;
         steps.run("operator installed", lab::install)?;
         let scenarios = steps.run("scenarios", lab::scenarios);
         steps.run("cluster down", lab::down)?;
+        let seeds = steps.run("simulation, begun beside the cluster", || seeds.finish());
         scenarios?;
+        seeds?;
     }
     steps.finish();
     Ok(())
