@@ -6,6 +6,7 @@
 //! | `node`, [`shutdown`] | the composition root: start, drain; signals |
 //! | `server` | the edges: gRPC, HTTP, admin |
 //! | `hints` | writes kept for owners that are away, and their delivery |
+//! | `overload` | how many requests are let in, how far background work gives way |
 //! | `coordinator` | carrying out a request with a quorum of owners |
 //! | `membership` | which other nodes are alive, as far as this one knows |
 //! | `peer` | asking other nodes, and answering them |
@@ -35,6 +36,7 @@ mod membership;
 mod mistake;
 mod net;
 mod node;
+mod overload;
 mod peer;
 mod placement;
 pub mod replica;

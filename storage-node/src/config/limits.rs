@@ -16,6 +16,12 @@ pub struct Limits {
     /// Client requests that are worked on at once, over both edges; one more is answered
     /// `overloaded`. Default 4,096.
     pub max_concurrent_requests: usize,
+    /// The number above goes down to this, at the lowest, while requests take much longer than usual.
+    /// Default 256.
+    pub min_concurrent_requests: usize,
+    /// Bytes of request bodies in memory at once, over both edges; more are answered `overloaded`, and
+    /// batch streams are not read further. Default 256 MiB.
+    pub max_request_bytes: usize,
     /// Requests of one batch stream that are worked on at once; the stream is read no further
     /// until one is answered. Default 256.
     pub max_batch_requests_in_flight: usize,
@@ -45,6 +51,8 @@ impl Default for Limits {
         Self {
             max_connections: 12_000,
             max_concurrent_requests: 4_096,
+            min_concurrent_requests: 256,
+            max_request_bytes: 256 << 20,
             max_batch_requests_in_flight: 256,
             max_streams_per_connection: 1_024,
             default_request_timeout: Duration::from_secs(2),
@@ -55,6 +63,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// The largest request must fit: twice the largest value that a keyspace may allow, and what is beside it.
+const LEAST_REQUEST_BYTES: usize = 64 << 20;
 
 /// The longest deadline that the reclaiming of deletes allows for.
 pub(super) const LONGEST_DEADLINE: Duration = Duration::from_secs(30);
@@ -68,6 +79,10 @@ impl Limits {
                 self.max_concurrent_requests,
             ),
             (
+                "limits.min_concurrent_requests",
+                self.min_concurrent_requests,
+            ),
+            (
                 "limits.max_batch_requests_in_flight",
                 self.max_batch_requests_in_flight,
             ),
@@ -79,6 +94,12 @@ impl Limits {
             if !(1..=1_000_000).contains(&count) {
                 return Err(ConfigError::field(path, "must be 1 to 1,000,000"));
             }
+        }
+        if !(LEAST_REQUEST_BYTES..=u32::MAX as usize).contains(&self.max_request_bytes) {
+            return Err(ConfigError::field(
+                "limits.max_request_bytes",
+                "must be 64 MiB to 4 GiB",
+            ));
         }
         for (path, duration) in [
             (

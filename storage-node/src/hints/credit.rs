@@ -43,8 +43,14 @@ impl Credit {
         }
     }
 
-    /// Asks leave for so many bytes.
-    pub(super) fn ask(&mut self, bytes: u64, is_overloaded: bool, now: Instant) -> Grant {
+    /// Asks leave for so many bytes, where only this share of the allowance may be used, which is above 0.
+    pub(super) fn ask(
+        &mut self,
+        bytes: u64,
+        share: f64,
+        is_overloaded: bool,
+        now: Instant,
+    ) -> Grant {
         if is_overloaded {
             return Grant::Wait(OVERLOAD_PAUSE);
         }
@@ -53,12 +59,12 @@ impl Credit {
             return Grant::Wait(owed.min(MAX_WAIT));
         }
         let earliest = now.checked_sub(MAX_SAVED).unwrap_or(now);
-        self.paid_at = self.paid_at.max(earliest) + self.cost(bytes);
+        self.paid_at = self.paid_at.max(earliest) + self.cost(bytes, share);
         Grant::Send
     }
 
-    fn cost(&self, bytes: u64) -> Duration {
-        Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64)
+    fn cost(&self, bytes: u64, share: f64) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / (self.bytes_per_second as f64 * share))
     }
 }
 
@@ -74,21 +80,21 @@ mod tests {
     fn an_overloaded_node_makes_all_wait_and_grants_nothing() {
         let now = Instant::now();
         let mut credit = Credit::new(RATE, now);
-        assert_eq!(credit.ask(10, true, now), Grant::Wait(OVERLOAD_PAUSE));
-        assert_eq!(credit.ask(10, false, now), Grant::Send);
+        assert_eq!(credit.ask(10, 1.0, true, now), Grant::Wait(OVERLOAD_PAUSE));
+        assert_eq!(credit.ask(10, 1.0, false, now), Grant::Send);
     }
 
     #[test]
     fn a_hint_larger_than_a_second_s_allowance_passes_and_is_paid_for() {
         let now = Instant::now();
         let mut credit = Credit::new(RATE, now);
-        assert_eq!(credit.ask(5 * RATE, false, now), Grant::Send);
+        assert_eq!(credit.ask(5 * RATE, 1.0, false, now), Grant::Send);
         assert_eq!(
-            credit.ask(1, false, now),
+            credit.ask(1, 1.0, false, now),
             Grant::Wait(Duration::from_secs(5))
         );
         let later = now + Duration::from_secs(5);
-        assert_eq!(credit.ask(1, false, later), Grant::Send);
+        assert_eq!(credit.ask(1, 1.0, false, later), Grant::Send);
     }
 
     proptest! {
@@ -99,7 +105,7 @@ mod tests {
             let (mut credit, mut now, mut granted) = (Credit::new(RATE, began), began, 0);
             for (pause_ms, bytes) in asks {
                 now += Duration::from_millis(pause_ms);
-                if credit.ask(bytes, false, now) == Grant::Send {
+                if credit.ask(bytes, 1.0, false, now) == Grant::Send {
                     granted += bytes;
                 }
                 let allowed = (now - began + MAX_SAVED).as_secs_f64() * RATE as f64 + 400.0;
@@ -114,7 +120,7 @@ mod tests {
             let (mut credit, mut now) = (Credit::new(RATE, began), began);
             let total: u64 = asks.iter().sum();
             for bytes in asks {
-                while let Grant::Wait(wait) = credit.ask(bytes, false, now) {
+                while let Grant::Wait(wait) = credit.ask(bytes, 1.0, false, now) {
                     now += wait;
                 }
             }

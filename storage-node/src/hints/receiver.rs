@@ -14,6 +14,7 @@ use super::credit::Grant;
 use super::record::is_expired;
 use super::store::Hints;
 use crate::mistake::{self, Mistake};
+use crate::overload::Class;
 use crate::replica::{KeyAddress, Merge, ReplicaError, Write};
 
 /// A hint on its way.
@@ -62,7 +63,8 @@ impl Hints {
     /// Somebody asks leave to send so many bytes of hints.
     pub(crate) fn ask_credit(&self, bytes: u64) -> Grant {
         let (is_busy, now) = (self.0.replica.is_busy(), self.0.clock.now());
-        self.0.credit.lock().ask(bytes, is_busy, now)
+        let share = self.0.overload.share(Class::Hints);
+        self.0.credit.lock().ask(bytes, share, is_busy, now)
     }
 
     /// Takes hints; what became of each, in their order.

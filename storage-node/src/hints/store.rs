@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::config::HintLimits;
 use crate::keyspace::{ConflictPolicy, Keyspaces};
 use crate::mistake::{self, Mistake};
+use crate::overload::Overload;
 use crate::replica::{AsideRecords, KeyAddress, Replica, ReplicaError};
 use crate::storage::key_encoding::DecodedKey;
 use crate::storage::{EngineError, Entry, KeyRange, ScanLimit, Space};
@@ -52,6 +53,8 @@ pub(crate) struct HintParts {
     pub(crate) limits: HintLimits,
     /// The disk's size, if it has one.
     pub(crate) disk_bytes: Option<u64>,
+    /// How far the taking of hints gives way to clients.
+    pub(crate) overload: Overload,
     /// This node's copies, with whose committers hints are written.
     pub(crate) replica: Replica,
     /// The keyspaces.
@@ -71,6 +74,7 @@ pub(crate) struct Hints(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) limits: HintLimits,
     max_bytes: u64,
+    pub(super) overload: Overload,
     pub(super) replica: Replica,
     pub(super) keyspaces: Arc<Keyspaces>,
     pub(super) clock: Arc<dyn Clock>,
@@ -127,6 +131,7 @@ impl Hints {
         let HintParts {
             limits,
             disk_bytes,
+            overload,
             replica,
             keyspaces,
             clock,
@@ -139,6 +144,7 @@ impl Hints {
         Ok(Self(Arc::new(Inner {
             max_bytes: disk_bytes.map_or(limits.max_bytes, |bytes| limits.max_bytes_on(bytes)),
             limits,
+            overload,
             replica,
             keyspaces,
             clock,

@@ -12,6 +12,7 @@ use crate::config::{Config, EngineKind};
 use crate::entropy::Randomness;
 use crate::hints::{HintMetrics, HintParts, Hints};
 use crate::keyspace::Keyspaces;
+use crate::overload::Overload;
 use crate::placement::{Home, PlacementStore};
 use crate::replica::{Replica, ReplicaOptions};
 use crate::storage::{DataDir, Store};
@@ -24,6 +25,7 @@ pub(super) struct Data {
     pub(super) replica: Replica,
     pub(super) placement: PlacementStore,
     pub(super) hints: Hints,
+    pub(super) overload: Overload,
 }
 
 /// Opens the data directory, replays the log, and takes up the placement that is on disk.
@@ -60,6 +62,7 @@ pub(super) async fn open(
         disk_bytes: disk.map(|disk| disk.total_bytes),
         ..hint_parts(config, &replica, clock, registry, with)
     };
+    let overload = parts.overload.clone();
     #[expect(
         clippy::disallowed_methods,
         reason = "loading reads the disk; simulations load from their own"
@@ -72,6 +75,7 @@ pub(super) async fn open(
         replica,
         placement,
         hints,
+        overload,
     })
 }
 
@@ -88,6 +92,7 @@ pub(super) fn hint_parts(
     HintParts {
         limits: config.hints.clone(),
         disk_bytes: None,
+        overload: Overload::new(&config.limits, clock.clone(), registry),
         replica: replica.clone(),
         keyspaces: keyspaces.clone(),
         clock: clock.clone(),

@@ -23,6 +23,7 @@ use crate::server::client_edge::{ClientEdge, Parts};
 use crate::server::contexts::Contexts;
 use crate::server::listener::{Listener, Protocol, Stop};
 use crate::server::phase::{Phase, PhaseSetter};
+use crate::server::request_bytes::RequestBytes;
 use crate::server::{grpc, headers, http};
 use crate::telemetry::{Metrics, RingMetrics};
 
@@ -131,12 +132,14 @@ impl Edges {
             .map(|keyspace| keyspace.max_value_bytes)
             .max();
         let edge = client_edge(core, limits, phase, requests.clone());
-        let with_headers = |router| headers::add(router, &config.name, coordinator.clone());
+        let counted = |router| edge.request_bytes().clone().count(router);
+        let with_headers =
+            |router| headers::add(counted(router), &config.name, coordinator.clone());
         let http = with_headers(http::router(edge.clone()));
         clients.spawn(serve(listeners.http, http, &clients_stop));
         let drain = clients_stop.drain.clone();
         let grpc = grpc::router(
-            edge,
+            edge.clone(),
             coordinator.clone(),
             health,
             max_value_bytes.unwrap_or(0),
@@ -211,6 +214,8 @@ fn client_edge(
         contexts: core.contexts,
         phase: phase.subscribe(),
         admission: Arc::new(Semaphore::new(limits.max_concurrent_requests)),
+        overload: core.data.overload,
+        request_bytes: RequestBytes::new(limits, core.metrics.requests.clone()),
         limits: limits.clone(),
         clock: core.clock,
         metrics: core.metrics.requests,

@@ -86,11 +86,14 @@ async fn open(
     let replica = replica.map_err(data_error)?;
     let home = Home::Simulated(around.placement.clone());
     let placement = PlacementStore::open(around.id, home, replica.clone()).await;
-    let hints = Hints::load(hint_parts(config, &replica, clock, registry, with));
+    let parts = hint_parts(config, &replica, clock, registry, with);
+    let overload = parts.overload.clone();
+    let hints = Hints::load(parts);
     Ok(Data {
         node_id: around.id,
         replica,
         placement: placement.map_err(data_error)?,
         hints: hints.map_err(data_error)?,
+        overload,
     })
 }

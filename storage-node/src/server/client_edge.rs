@@ -21,10 +21,12 @@ use tokio_util::task::TaskTracker;
 
 use super::contexts::Contexts;
 use super::phase::Phase;
+use super::request_bytes::RequestBytes;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::coordinator::{Coordinator, Delete, Deleted, Found, Get, Put, Written};
 use crate::keyspace::{ConflictPolicy, Keyspace, Keyspaces};
+use crate::overload::Overload;
 use crate::replica::version_of;
 use crate::telemetry::{Counted, Operation, RequestMetrics};
 
@@ -42,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: RequestMetrics,
     pub(crate) admission: Arc<Semaphore>,
+    pub(crate) overload: Overload,
+    pub(crate) request_bytes: RequestBytes,
     /// Requests go on to their end here when their client goes away.
     pub(crate) requests: TaskTracker,
 }
@@ -86,16 +90,15 @@ impl ClientEdge {
 
     /// Lets a request in, or answers that there are too many.
     pub(crate) fn admit(&self) -> Result<Admitted, RequestError> {
-        let permit = Arc::clone(&self.0.admission)
-            .try_acquire_owned()
-            .map_err(|_| {
-                self.0.metrics.refuse();
-                let message = format!(
-                    "{} requests are being worked on; try again later",
-                    self.0.limits.max_concurrent_requests
-                );
-                RequestError::overloaded(message, self.0.limits.overload_retry_after)
-            })?;
+        let most = self.0.limits.max_concurrent_requests;
+        let at_once = most - self.0.admission.available_permits();
+        let limit = self.0.overload.limit(at_once + 1);
+        let permit = Arc::clone(&self.0.admission).try_acquire_owned();
+        let permit = permit.ok().filter(|_| at_once < limit).ok_or_else(|| {
+            self.0.metrics.refuse();
+            let message = format!("{at_once} requests are being worked on; try again later");
+            RequestError::overloaded(message, self.0.limits.overload_retry_after)
+        })?;
         let counted = self.0.metrics.enter();
         Ok(Admitted {
             _permit: permit,
@@ -128,6 +131,10 @@ impl ClientEdge {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    pub(crate) fn request_bytes(&self) -> &RequestBytes {
+        &self.0.request_bytes
     }
 
     pub(crate) fn requests(&self) -> &TaskTracker {
@@ -241,6 +248,9 @@ impl ClientEdge {
         outcome: &'static str,
     ) {
         let took = self.0.clock.now() - admitted.arrived;
+        if outcome == "ok" || outcome == ErrorCode::NotFound.as_str() {
+            self.0.overload.answered(took);
+        }
         self.0
             .metrics
             .observe(operation, &keyspace.name, level, outcome, took);

@@ -24,3 +24,4 @@ pub(crate) mod headers;
 pub(crate) mod http;
 pub(crate) mod listener;
 pub(crate) mod phase;
+pub(crate) mod request_bytes;

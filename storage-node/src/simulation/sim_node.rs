@@ -25,12 +25,13 @@ use super::network::{Network, SimTransport};
 use super::sim_clock::SimClock;
 use super::trace::Trace;
 use crate::clock::Clock;
-use crate::config::HintLimits;
+use crate::config::{HintLimits, Limits};
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts, Delete, Get, Put};
 use crate::entropy::Randomness;
 use crate::hints::{HintMetrics, HintParts, Hints, Replayer, ReplayerParts};
 use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
+use crate::overload::Overload;
 use crate::peer::{Peers, Responder};
 use crate::placement::{Home, PlacementStore};
 use crate::replica::{KeyAddress, Merge, Replica, ReplicaError, ReplicaOptions, VnodeStatus};
@@ -220,6 +221,7 @@ impl SimNode {
         let hints = Hints::load(HintParts {
             limits: self.hint_limits.clone(),
             disk_bytes: None,
+            overload: Overload::new(&Limits::default(), clock.clone(), &mut Registry::default()),
             replica: replica.clone(),
             keyspaces: self.keyspaces.clone(),
             clock: clock.clone(),

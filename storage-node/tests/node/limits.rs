@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use annulus_node::config::EngineKind;
 use annulus_node::shutdown::raise_open_files;
+use annulus_proto::kv::v1 as pb;
+use annulus_proto::model::{ErrorCode, Outcome};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -140,4 +142,45 @@ async fn ten_thousand_connections_do_not_stop_the_node() {
     });
     again.await;
     node.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_fill_the_memory_are_told_to_come_back() {
+    const BODY: usize = 1 << 20;
+    let ring = Cluster::start_with(1, EngineKind::Memory, |config| {
+        config.limits.max_request_bytes = 64 << 20;
+        config.limits.body_read_timeout = SOON;
+    })
+    .await;
+    let head = format!(
+        "PUT /kv/x HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
+        BODY + 1
+    );
+    let begun = [head.as_bytes(), &vec![b' '; BODY]].concat();
+    // More than fit, and the last byte of each does not come.
+    let mut stuck = Vec::new();
+    for _ in 0..80 {
+        let mut stream = TcpStream::connect(ring.addresses(0).http).await.unwrap();
+        stream.write_all(&begun).await.unwrap();
+        stuck.push(stream);
+    }
+    crate::cluster::until(async || {
+        let refused = ring.send(0, "PUT", "/kv/x", vec![b' '; BODY]).await;
+        refused.status == 429 && refused.body["error"]["outcome"] == "rejected"
+    })
+    .await;
+    let mut grpc = ring.grpc(0).await;
+    let put = pb::PutRequest {
+        keyspace: "kv".to_owned(),
+        key: "y".into(),
+        value: vec![b'y'; BODY - 1000].into(),
+        ..pb::PutRequest::default()
+    };
+    let refused = annulus_proto::read_status(&grpc.put(put.clone()).await.unwrap_err());
+    assert_eq!(refused.code, ErrorCode::Overloaded, "{refused:?}");
+    assert_eq!(refused.outcome, Outcome::Rejected);
+    assert!(refused.retry_after.is_some());
+    drop(stuck);
+    crate::cluster::until(async || grpc.put(put.clone()).await.is_ok()).await;
+    assert_eq!(ring.get(0, "/kv/x").await.status, 404);
 }

@@ -12,13 +12,14 @@ use annulus_ring::{NodeId, Placement, PlacementDocument};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
 use prost::Message as _;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::HintLimits;
+use crate::config::{HintLimits, Limits};
 use crate::coordinator::{
     Coordinator, CoordinatorMetrics, CoordinatorParts, Delete, Deleted, Found, Get, Put, Written,
 };
@@ -26,6 +27,7 @@ use crate::entropy::SeededRandomness;
 use crate::hints::{HintMetrics, HintParts, Hints, Replayer, ReplayerParts};
 use crate::keyspace::{ConflictPolicy, Keyspace, Keyspaces};
 use crate::membership::MembershipView;
+use crate::overload::Overload;
 use crate::peer::{Call, PeerCallError, Peers, Reachability, Responder, Transport};
 use crate::placement::tests::{document_of, memory_replica};
 use crate::placement::{Home, PlacementStore};
@@ -175,6 +177,7 @@ impl TestNode {
         let hints = Hints::load(HintParts {
             limits: hint_limits(),
             disk_bytes: None,
+            overload: Overload::new(&Limits::default(), clock.clone(), &mut Registry::default()),
             replica: replica.clone(),
             keyspaces: keyspaces.clone(),
             clock: clock.clone(),

@@ -1,7 +1,7 @@
 //! The batch stream: independent requests with ids, answered in any order.
 //!
 //! Bound: so many requests of a stream are worked on at once; the stream is not read further
-//! until one of their answers was taken by the client.
+//! until one of their answers was taken by the client, nor until there is room for their bytes.
 
 use annulus_proto::kv::v1 as pb;
 use annulus_proto::kv::v1::batch_request::Request;
@@ -9,11 +9,13 @@ use annulus_proto::kv::v1::batch_response::Response;
 use annulus_proto::model::{FieldRefused, RequestError};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::key_value::{delete, get, put};
 use crate::server::client_edge::ClientEdge;
+use crate::server::request_bytes::{RequestBytes, Room};
 
 /// The answers to a stream of requests. On `drain` no further request is read, and the stream
 /// ends once those that were are answered.
@@ -23,20 +25,38 @@ pub(super) fn answers(
     drain: CancellationToken,
 ) -> BoxStream<'static, Result<pb::BatchResponse, Status>> {
     let at_once = edge.limits().max_batch_requests_in_flight;
+    let bytes = edge.request_bytes().clone();
     requests
         .take_until(drain.cancelled_owned())
+        .then(move |request| find_room(bytes.clone(), request))
         .map(move |request| begin(edge.clone(), request))
         .buffer_unordered(at_once)
         .boxed()
 }
 
+/// The stream is not read further until there is room for what was read.
+async fn find_room(
+    bytes: RequestBytes,
+    request: Result<pb::BatchRequest, Status>,
+) -> Result<(pb::BatchRequest, Option<Room>), Status> {
+    let request = request?;
+    let room = bytes.wait_for(request.encoded_len()).await;
+    Ok((request, room))
+}
+
 /// Each request is a task of its own: it goes on while its client is slow to take answers.
 fn begin(
     edge: ClientEdge,
-    request: Result<pb::BatchRequest, Status>,
+    request: Result<(pb::BatchRequest, Option<Room>), Status>,
 ) -> impl Future<Output = Result<pb::BatchResponse, Status>> {
     let tasks = edge.requests().clone();
-    let task = request.map(|request| tasks.spawn(answer(edge, request)));
+    let task = request.map(|(request, room)| {
+        tasks.spawn(async move {
+            let response = answer(edge, request).await;
+            drop(room);
+            response
+        })
+    });
     async move {
         task?.await.map_err(|error| {
             tracing::error!(%error, "a request's task failed");

@@ -7,10 +7,12 @@ use http_body_util::BodyExt;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
+use crate::server::request_bytes::TooManyBytes;
+
 /// Room in a body beside the value: field names, a context of the greatest size, white space.
 const BESIDE_VALUE_BYTES: usize = 128 << 10;
 
-/// Bytes of a body that is too large which are still read, and thrown away: a client that writes
+/// Bytes of a body that is refused which are still read, and thrown away: a client that writes
 /// its body before it reads the answer would see a broken connection instead of the answer.
 const DISCARDED_BYTES: usize = 16 << 20;
 
@@ -37,27 +39,50 @@ pub(super) async fn read(
 
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, RequestError> {
     let mut collected = BytesMut::new();
-    let mut arrived: usize = 0;
+    let (mut arrived, mut no_room) = (0_usize, None);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            let reason = format!("body: broke off: {error}");
-            RequestError::rejected(ErrorCode::InvalidArgument, reason)
-        })?;
-        let Ok(data) = frame.into_data() else {
-            continue;
+        let bytes = match frame {
+            Ok(frame) => match frame.into_data() {
+                Ok(data) if no_room.is_none() && arrived + data.len() <= limit => {
+                    collected.extend_from_slice(&data);
+                    data.len()
+                }
+                Ok(data) => data.len(),
+                Err(_) => 0,
+            },
+            Err(error) => {
+                let too_many = refusal(error)?;
+                no_room = Some(too_many.refused);
+                too_many.bytes
+            }
         };
-        arrived = arrived.saturating_add(data.len());
-        if arrived <= limit {
-            collected.extend_from_slice(&data);
-        } else if arrived > limit.saturating_add(DISCARDED_BYTES) {
+        arrived = arrived.saturating_add(bytes);
+        if arrived > limit.saturating_add(DISCARDED_BYTES) {
             break;
         }
+    }
+    if let Some(no_room) = no_room {
+        return Err(no_room);
     }
     if arrived > limit {
         let reason = format!("is longer than the {limit} bytes that its value may take");
         return Err(FieldRefused::too_large("body", reason).into());
     }
     Ok(collected.freeze())
+}
+
+/// Whether it was only refused for want of room, and goes on.
+fn refusal(error: axum::Error) -> Result<TooManyBytes, RequestError> {
+    match error.into_inner().downcast() {
+        Ok(too_many) => Ok(*too_many),
+        Err(error) => match error.downcast() {
+            Ok(wrapped) => refusal(*wrapped),
+            Err(error) => {
+                let reason = format!("body: broke off: {error}");
+                Err(RequestError::rejected(ErrorCode::InvalidArgument, reason))
+            }
+        },
+    }
 }
 
 /// Reads JSON.
