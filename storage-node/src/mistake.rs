@@ -53,6 +53,10 @@ pub enum Mistake {
     SloppyHintDropped,
     /// What waited until after its deadline is merged all the same.
     LateMergesApplied,
+    /// Owners that gossip calls down don't count for quorums any more.
+    GossipEvicts,
+    /// A node that nobody answers accuses those that it asked, without a witness.
+    SlowObserverAccuses,
 }
 
 /// Whether this mistake is being made here.

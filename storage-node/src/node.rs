@@ -10,6 +10,7 @@
 
 mod data;
 mod edges;
+mod own_state;
 #[cfg(feature = "simulation")]
 mod simulated;
 
@@ -20,19 +21,21 @@ use std::time::Duration;
 use annulus_causality::ContextKey;
 use annulus_ring::NodeId;
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::data::Data;
 use self::edges::{Core, Edges, Listeners};
+use self::own_state::own_state;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts};
 use crate::entropy::{Randomness, SystemRandomness};
 use crate::hints::{Hints, Replayer, ReplayerParts};
 use crate::keyspace::Keyspaces;
-use crate::membership::MembershipView;
+use crate::membership::{Membership, MembershipMetrics, MembershipParts, MembershipView};
 use crate::net::Network;
 use crate::peer::{Peers, TonicTransport};
 use crate::replica::Replica;
@@ -45,6 +48,9 @@ pub use self::simulated::Simulated;
 
 /// How long peers' streams may take to end.
 const LINKS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long telling others of the stop may take: they find out by themselves anyway.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Why a node did not start. Nothing was served.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +96,7 @@ pub struct Node {
     replica: Replica,
     hints: Hints,
     edges: Edges,
+    membership: Membership,
     background: Background,
 }
 
@@ -167,7 +174,7 @@ impl Node {
             background.links.clone(),
             background.stop.clone(),
         );
-        let membership = MembershipView::default();
+        let view = MembershipView::default();
         let metrics = CoordinatorMetrics::default();
         metrics.register(&mut registry);
         let peers = Peers::new(
@@ -178,7 +185,7 @@ impl Node {
         let replayer = Replayer::new(ReplayerParts {
             hints: data.hints.clone(),
             peers: peers.clone(),
-            membership: membership.clone(),
+            membership: view.clone(),
             placement: data.placement.clone(),
             clock: clock.clone(),
             randomness: randomness.clone(),
@@ -190,13 +197,25 @@ impl Node {
             placement: data.placement.clone(),
             keyspaces: keyspaces.clone(),
             replica: data.replica.clone(),
-            peers,
-            membership: membership.clone(),
+            peers: peers.clone(),
+            membership: view.clone(),
             hints: data.hints.clone(),
             clock: clock.clone(),
-            randomness,
+            randomness: randomness.clone(),
             tasks: background.coordinator.clone(),
             metrics,
+        });
+        let admission = Arc::new(Semaphore::new(config.limits.max_concurrent_requests));
+        let membership = Membership::new(MembershipParts {
+            options: config.gossip.options(),
+            placement: data.placement.clone(),
+            peers,
+            view,
+            own: own_state(config, &data, admission.clone()),
+            clock: clock.clone(),
+            randomness,
+            tasks: background.links.clone(),
+            metrics: membership_metrics(&mut registry),
         });
         let metrics = Metrics::complete(registry, &config.data_dir);
 
@@ -204,6 +223,8 @@ impl Node {
         let core = Core {
             data,
             coordinator,
+            membership: membership.clone(),
+            admission,
             transport,
             keyspaces,
             contexts: Contexts::new(context_key),
@@ -213,6 +234,8 @@ impl Node {
         };
         let id = core.data.node_id;
         let (replica, hints) = (core.data.replica.clone(), core.data.hints.clone());
+        let gossip = membership.clone().run(background.stop.clone());
+        background.links.spawn(gossip);
         let edges = Edges::serve(listeners, core, config, &phase);
         tracing::info!(node_id = %id, addresses = ?edges.addresses(), "listening");
         Self {
@@ -222,6 +245,7 @@ impl Node {
             replica,
             hints,
             edges,
+            membership,
             background,
         }
     }
@@ -260,6 +284,10 @@ impl Node {
             self.edges.cut_clients();
         }
         self.report_hints();
+        let left = timeout(LEAVE_TIMEOUT, self.membership.leave()).await;
+        if left.is_err() {
+            tracing::debug!("nobody hears that this node stops");
+        }
         stop.cancel();
         links.close();
         if timeout(LINKS_TIMEOUT, links.wait()).await.is_err() {
@@ -286,6 +314,12 @@ impl Node {
             );
         }
     }
+}
+
+fn membership_metrics(registry: &mut Registry) -> MembershipMetrics {
+    let metrics = MembershipMetrics::default();
+    metrics.register(registry);
+    metrics
 }
 
 fn system() -> (Arc<dyn Clock>, Arc<dyn Randomness>) {

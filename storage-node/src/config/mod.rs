@@ -17,6 +17,7 @@
 
 mod context_key;
 mod fields;
+mod gossip;
 mod hints;
 mod keyspaces;
 mod limits;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use annulus_proto::model::Consistency;
 use serde::Deserialize;
 
+pub use gossip::Gossip;
 pub use hints::HintLimits;
 pub use keyspaces::KeyspaceRules;
 pub use limits::Limits;
@@ -67,6 +69,9 @@ pub struct Config {
     /// How data is kept.
     #[serde(default)]
     pub storage: Storage,
+    /// How nodes find out about each other.
+    #[serde(default)]
+    pub gossip: Gossip,
     /// Keyspaces beside `kv` and `data`, and other rules for these two.
     #[serde(default)]
     pub keyspaces: BTreeMap<String, KeyspaceRules>,
@@ -226,6 +231,7 @@ impl Config {
         self.limits.validate()?;
         self.hints.validate()?;
         self.storage.validate()?;
+        self.gossip.validate()?;
         self.build_keyspaces().map(drop)
     }
 }

@@ -106,6 +106,9 @@ fn a_bad_field_is_named() {
             "hints: {receive_bytes_per_second: 0}",
             "hints.receive_bytes_per_second",
         ),
+        ("gossip: {fanout: 0}", "gossip.fanout"),
+        ("gossip: {probe_timeout: 2s}", "gossip.probe_timeout"),
+        ("gossip: {down_after: 1s}", "gossip.down_after"),
         ("keyspaces: {A: {}}", "keyspaces.A"),
         (
             "keyspaces: {a: {default_ttl: -1}}",

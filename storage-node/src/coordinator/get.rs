@@ -9,7 +9,7 @@ use annulus_ring::{NodeIndex, Placement};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 
-use super::owners::{OwnerFailure, too_few};
+use super::owners::{OwnerFailure, are_up, too_few};
 use super::read_plan::{Answer, Ask, Finding, Question, ReadPlan, Step};
 use super::request::{Found, Get};
 use super::{Coordinator, MAX_ROUNDS, RoundError, placement_keeps_changing, quorum_of};
@@ -65,7 +65,18 @@ impl Coordinator {
         placement: &Arc<Placement>,
         read: &Read,
     ) -> Result<Option<KeyState>, RoundError> {
-        let candidates = self.by_preference(placement, &read.address);
+        let owners = self.by_preference(placement, &read.address);
+        let count = owners.len();
+        let candidates = self.up(placement, owners);
+        let needed = self.needed(placement, &read.address, read.needed);
+        if candidates.len() < needed {
+            let (up, what) = (candidates.len(), are_up(count - candidates.len(), count));
+            return Err(too_few(&what, up, needed, None, Outcome::Rejected).into());
+        }
+        let read = &Read {
+            needed,
+            ..read.clone()
+        };
         let finding = self.find(placement, &candidates, read).await?;
         if !finding.stale.is_empty() {
             self.0.metrics.digest_mismatches.inc();

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::delete_sight::Sight;
 use super::get::Read;
-use super::owners::{OwnerFailure, too_few};
+use super::owners::{OwnerFailure, are_up, too_few};
 use super::{Coordinator, RoundError};
 use crate::peer::{ForwardedAnswer, ForwardedWrite, Reachability};
 use crate::replica::{KeyAddress, Merge, Minted, ReplicaError, Write};
@@ -149,13 +149,14 @@ impl Coordinator {
         write: &ForwardedWrite,
         deadline: Instant,
     ) -> Result<(), RequestError> {
-        let needed = write.write_quorum;
-        let mut reachable = 0;
+        let needed = self.needed(placement, address, write.write_quorum);
+        let (mut reachable, mut down) = (0, 0);
         let mut pending = FuturesUnordered::new();
         for owner in placement.owners(address.partition()) {
             let node = placement.node(*owner).id;
             match self.0.peers.reachability(node) {
                 _ if self.is_self(placement, *owner) => reachable += 1,
+                _ if self.is_down(placement, *owner) => down += 1,
                 Reachability::Connected => reachable += 1,
                 Reachability::Connecting => pending.push(self.0.peers.reach(node, deadline)),
                 Reachability::Unreachable => {}
@@ -171,8 +172,12 @@ impl Coordinator {
                     return found.await;
                 }
                 None => {
-                    let what = "can be reached; nothing was written";
-                    return Err(too_few(what, reachable, needed, None, Outcome::Rejected));
+                    let what = match down {
+                        0 => "can be reached".to_owned(),
+                        down => are_up(down, placement.owners(address.partition()).len()),
+                    };
+                    let what = format!("{what}; nothing was written");
+                    return Err(too_few(&what, reachable, needed, None, Outcome::Rejected));
                 }
             }
         }

@@ -80,6 +80,31 @@ impl Coordinator {
         owners
     }
 
+    /// Those that are not believed to be down, in the same order.
+    pub(super) fn up(&self, placement: &Placement, owners: Vec<NodeIndex>) -> Vec<NodeIndex> {
+        let mut owners = owners;
+        owners.retain(|owner| !self.is_down(placement, *owner));
+        owners
+    }
+
+    pub(super) fn is_down(&self, placement: &Placement, owner: NodeIndex) -> bool {
+        self.0.membership.is_down(placement.node(owner).id)
+    }
+
+    /// How many owners have to take part. Their number is the placement's, whoever is down.
+    pub(super) fn needed(
+        &self,
+        placement: &Placement,
+        address: &KeyAddress,
+        asked: usize,
+    ) -> usize {
+        if mistake::is_made(Mistake::GossipEvicts) {
+            let owners = placement.owners(address.partition()).to_vec();
+            return asked.min(self.up(placement, owners).len()).max(1);
+        }
+        asked
+    }
+
     pub(super) fn is_self(&self, placement: &Placement, owner: NodeIndex) -> bool {
         placement.node(owner).id == self.0.placement.node()
     }
@@ -164,6 +189,11 @@ async fn in_time<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<
         let message = "this node's replica did not read within the deadline";
         OwnerFailure::Failed(RequestError::rejected(ErrorCode::Timeout, message))
     })
+}
+
+/// What is said of a quorum that can't be reached because of owners that are down.
+pub(super) fn are_up(down: usize, owners: usize) -> String {
+    format!("can be asked: {down} of the key's {owners} owners are down")
 }
 
 /// The error of a request for which too few owners could do their part.

@@ -153,7 +153,7 @@ impl Coordinator {
         deadline: Instant,
         doubts: &mut Doubts,
     ) -> Result<ForwardedAnswer, RoundError> {
-        let candidates = self.minting_order(placement, address);
+        let candidates = self.up(placement, self.minting_order(placement, address));
         for (place, owner) in candidates.iter().enumerate() {
             let left = deadline.saturating_duration_since(self.0.clock.now());
             if left.is_zero() {
@@ -185,7 +185,8 @@ impl Coordinator {
                 return Ok(answer);
             }
         }
-        Err(self.no_owner(&candidates, deadline, doubts).into())
+        let owners = placement.owners(address.partition()).len();
+        Err(self.no_owner(owners, deadline, doubts).into())
     }
 
     /// The owners in the order in which they are tried.
@@ -240,12 +241,7 @@ impl Coordinator {
         }
     }
 
-    fn no_owner(
-        &self,
-        candidates: &[NodeIndex],
-        deadline: Instant,
-        doubts: &mut Doubts,
-    ) -> RequestError {
+    fn no_owner(&self, owners: usize, deadline: Instant, doubts: &mut Doubts) -> RequestError {
         if let Some(refusal) = doubts.refusal.take() {
             return refusal;
         }
@@ -257,7 +253,7 @@ impl Coordinator {
         } else {
             "can be reached"
         };
-        let message = format!("none of the key's {} owners {what}", candidates.len());
+        let message = format!("none of the key's {owners} owners {what}");
         RequestError::rejected(ErrorCode::QuorumUnavailable, message)
     }
 

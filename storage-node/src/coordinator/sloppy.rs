@@ -125,7 +125,7 @@ impl Coordinator {
         let mut found = fallbacks(placement, address.partition(), owner);
         found.retain(|node| {
             let reachability = self.0.peers.reachability(placement.node(*node).id);
-            reachability == Reachability::Connected
+            reachability == Reachability::Connected && !self.is_down(placement, *node)
         });
         found
     }

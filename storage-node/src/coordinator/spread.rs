@@ -95,7 +95,8 @@ impl Coordinator {
         client: &mut Client,
     ) -> Option<RingEpoch> {
         let owners = round.placement.owners(round.job.address.partition());
-        let mut needed = round.job.write.write_quorum.min(owners.len());
+        let needed = round.job.write.write_quorum.min(owners.len());
+        let mut needed = self.needed(round.placement, &round.job.address, needed);
         if mistake::is_made(Mistake::OneAckTooFew) {
             needed = needed.saturating_sub(1).max(1);
         }
@@ -203,6 +204,9 @@ impl Coordinator {
                     .await
                     .map_err(|error| OwnerFailure::of_own(error, placement));
             }
+            if self.is_down(placement, owner) {
+                return Err(passed_over(placement, owner));
+            }
             let (address, reason) = (&job.address, MergeReason::Write);
             self.merge_into(placement, owner, address, state, reason, deadline)
                 .await
@@ -241,6 +245,12 @@ impl Coordinator {
         };
         error
     }
+}
+
+/// An owner that is down misses the write, and nobody waits for it.
+fn passed_over(placement: &Placement, owner: NodeIndex) -> OwnerFailure {
+    let message = format!("node {} is down", placement.node(owner).name);
+    OwnerFailure::Failed(RequestError::rejected(ErrorCode::Unavailable, message))
 }
 
 #[derive(Clone, Copy)]

@@ -204,6 +204,11 @@ impl Backlog {
         kept.map(|(target, kept)| (*target, kept.total())).collect()
     }
 
+    /// Bytes of all that is kept.
+    pub(super) fn bytes(&self) -> u64 {
+        self.ordinary_bytes.saturating_add(self.sloppy_bytes)
+    }
+
     /// Sloppy writes of the partition that wait for their owners. While there are any, no delete of the partition
     /// may be forgotten.
     pub(super) fn sloppy_of(&self, partition: PartitionId) -> u64 {
@@ -355,6 +360,7 @@ mod tests {
                 let oldest = kept.iter().map(|(_, _, item)| item.written.ms() / AGE_STEP_MS * AGE_STEP_MS).min();
                 prop_assert_eq!(total.oldest_ms, oldest.unwrap_or(0));
             }
+            prop_assert_eq!(backlog.bytes(), model.iter().map(|(_, _, item)| item.bytes).sum::<u64>());
             for partition in (0..4).map(PartitionId) {
                 let sloppy = model.iter().filter(|(_, other, item)| *other == partition && item.sloppy);
                 prop_assert_eq!(backlog.sloppy_of(partition), sloppy.count() as u64);

@@ -165,15 +165,15 @@ impl Replayer {
 
     async fn step(&self, target: NodeId, delivery: &mut Delivery) {
         let (now, random) = (self.0.clock.now(), self.0.randomness.u64());
+        let seen = self.0.membership.changes();
         match delivery.attempts.next(self.is_alive(target), random, now) {
             Next::Go => self.go(target, delivery).await,
             Next::Wait(until) => {
                 self.sweep(target, delivery).await;
-                let mut changes = self.0.membership.changes();
                 let until = until.min(self.0.clock.now() + LOOK_EVERY);
                 tokio::select! {
                     biased;
-                    _ = changes.changed() => {}
+                    () = self.0.membership.changed_since(seen) => {}
                     () = sleep_until(until) => {}
                 }
             }

@@ -364,6 +364,11 @@ impl Hints {
         self.0.backlog.lock().all()
     }
 
+    /// Bytes of all that is kept.
+    pub(crate) fn backlog_bytes(&self) -> u64 {
+        self.0.backlog.lock().bytes()
+    }
+
     /// The age of something written at that wall time.
     pub(crate) fn age_ms(&self, written_ms: u64) -> u64 {
         self.0.clock.wall_ms().saturating_sub(written_ms)

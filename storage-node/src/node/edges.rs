@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Limits, Listen};
 use crate::coordinator::Coordinator;
 use crate::keyspace::Keyspaces;
+use crate::membership::Membership;
 use crate::net::Network;
 use crate::peer::{PeerService, Responder, TonicTransport};
 use crate::placement::PlacementStore;
@@ -83,6 +84,9 @@ async fn bind(
 pub(super) struct Core {
     pub(super) data: Data,
     pub(super) coordinator: Coordinator,
+    pub(super) membership: Membership,
+    /// As many client requests as may be worked on at once.
+    pub(super) admission: Arc<Semaphore>,
     pub(super) transport: TonicTransport,
     pub(super) keyspaces: Arc<Keyspaces>,
     pub(super) contexts: Contexts,
@@ -198,6 +202,7 @@ fn status_source(core: &Core, config: &Config, phase: &PhaseSetter) -> StatusSou
         replica: core.data.replica.clone(),
         transport: core.transport.clone(),
         hints: core.data.hints.clone(),
+        membership: core.membership.clone(),
         phase: phase.subscribe(),
     })
 }
@@ -213,7 +218,7 @@ fn client_edge(
         keyspaces: core.keyspaces,
         contexts: core.contexts,
         phase: phase.subscribe(),
-        admission: Arc::new(Semaphore::new(limits.max_concurrent_requests)),
+        admission: core.admission,
         overload: core.data.overload,
         request_bytes: RequestBytes::new(limits, core.metrics.requests.clone()),
         limits: limits.clone(),
@@ -231,6 +236,7 @@ fn serve_peers(listener: Listener, core: &Core, limits: &Limits) {
         core.data.replica.clone(),
         core.coordinator.clone(),
         core.data.hints.clone(),
+        core.membership.clone(),
         core.clock.clone(),
     );
     let service = PeerService::new(responder, links.clone(), stop.clone());

@@ -298,11 +298,14 @@ fn size_of(body: &request::Body) -> usize {
             delivered.hints.iter().map(|hint| hint.state.len()).sum()
         }
         request::Body::KeepSloppy(kept) => kept.state.len(),
+        // Of gossip a few small rumors at most.
         request::Body::InstallPlacement(_)
         | request::Body::Read(_)
         | request::Body::Digest(_)
         | request::Body::HintCredit(_)
-        | request::Body::SloppyRoom(_) => 0,
+        | request::Body::SloppyRoom(_)
+        | request::Body::Gossip(_)
+        | request::Body::Reach(_) => 0,
     };
     content + REQUEST_OVERHEAD_BYTES
 }

@@ -4,6 +4,8 @@
 //!   ([`PeerFailure::Stale`]); it starts over under the new placement, with the state it has.
 //! - The callee's placement is older: it is handed ours and asked once more.
 
+mod membership_calls;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -314,6 +316,8 @@ pub(super) fn unexpected(to: NodeId, body: &reply::Body) -> PeerFailure {
         reply::Body::DeliverHints(_) => "deliver_hints",
         reply::Body::SloppyRoom(_) => "sloppy_room",
         reply::Body::KeepSloppy(_) => "keep_sloppy",
+        reply::Body::Gossip(_) => "gossip",
+        reply::Body::Reach(_) => "reach",
         reply::Body::Error(_) => "error",
     };
     PeerFailure::Lost(format!("node {to} answered another question ({kind})"))

@@ -10,8 +10,8 @@ use std::time::Duration;
 use annulus_causality::{KeyState, RequestId};
 use annulus_proto::model::{ErrorCode, FieldRefused, RequestError, TimeToLive};
 use annulus_proto::peer::v1::{
-    DigestReply, InstallPlacement, InstallPlacementReply, KeyRef, Merge, MergeReply, PeerError,
-    ReadReply, Reply, Request, Write, WriteReply, reply, request,
+    DigestReply, Gossip, InstallPlacement, InstallPlacementReply, KeyRef, Merge, MergeReply,
+    PeerError, Reach, ReachReply, ReadReply, Reply, Request, Write, WriteReply, reply, request,
 };
 use annulus_ring::{Placement, RingEpoch};
 use tokio::sync::Semaphore;
@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::coordinator::Coordinator;
 use crate::hints::Hints;
 use crate::keyspace::Keyspaces;
+use crate::membership::Membership;
 use crate::mistake::{self, Mistake};
 use crate::placement::{InstallError, PlacementRefused, PlacementStore};
 use crate::replica::{KeyAddress, Merge as ReplicaMerge, Replica};
@@ -45,6 +46,7 @@ struct Inner {
     replica: Replica,
     coordinator: Coordinator,
     hints: Hints,
+    membership: Membership,
     clock: Arc<dyn Clock>,
     forwarded_writes: Semaphore,
 }
@@ -57,6 +59,7 @@ impl Responder {
         replica: Replica,
         coordinator: Coordinator,
         hints: Hints,
+        membership: Membership,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let forwarded_writes = Semaphore::new(MAX_FORWARDED_WRITES);
@@ -66,6 +69,7 @@ impl Responder {
             replica,
             coordinator,
             hints,
+            membership,
             clock,
             forwarded_writes,
         };
@@ -102,6 +106,8 @@ impl Responder {
         let epoch = RingEpoch(request.epoch);
         let answer = match request.body {
             Some(request::Body::InstallPlacement(install)) => self.install(install).await,
+            Some(request::Body::Gossip(gossip)) => self.gossip(&gossip),
+            Some(request::Body::Reach(reach)) => self.reach(&reach, deadline).await,
             Some(body) => self.act(body, epoch, deadline).await,
             None => Err(refused(FieldRefused::invalid(
                 "body",
@@ -135,6 +141,8 @@ impl Responder {
             request::Body::SloppyRoom(asked) => Ok(self.sloppy_room(asked)),
             request::Body::KeepSloppy(kept) => self.keep_sloppy(kept, &placement, deadline).await,
             request::Body::InstallPlacement(install) => return self.install(install).await,
+            request::Body::Gossip(gossip) => return self.gossip(&gossip),
+            request::Body::Reach(reach) => return self.reach(&reach, deadline).await,
         };
         if fenced && !mistake::is_made(Mistake::FenceOnlyBefore) {
             self.same_epoch(epoch)?;
@@ -289,6 +297,17 @@ impl Responder {
         Ok(reply::Body::InstallPlacement(InstallPlacementReply {
             epoch: epoch.0,
         }))
+    }
+
+    fn gossip(&self, gossip: &Gossip) -> Result<reply::Body, Box<PeerError>> {
+        let reply = self.0.membership.told(gossip).map_err(refused)?;
+        Ok(reply::Body::Gossip(reply))
+    }
+
+    async fn reach(&self, reach: &Reach, deadline: Instant) -> Result<reply::Body, Box<PeerError>> {
+        let tried = self.0.membership.reach(reach, deadline).await;
+        let reached = tried.map_err(|error| Box::new(wire::peer_error(&error)))?;
+        Ok(reply::Body::Reach(ReachReply { reached }))
     }
 
     pub(super) fn address(

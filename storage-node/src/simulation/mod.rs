@@ -11,6 +11,7 @@
 //! | [`sim_node`] | a node's composition, its crashes and restarts |
 //! | [`layout`] | who owns what, and what the owners' disks hold |
 //! | [`cluster`] | several nodes under one placement |
+//! | [`gossip_ring`] | gossip alone, for rings and times that whole nodes would take too long for |
 //! | [`observer`] | what invariants look at |
 //! | [`timeline`] | the time since a simulation began |
 //! | [`trace`] | what happened, for people and as a hash |
@@ -25,6 +26,7 @@
 pub mod chance;
 pub mod cluster;
 pub mod disk;
+pub mod gossip_ring;
 pub mod layout;
 pub mod network;
 pub mod observer;
@@ -41,6 +43,7 @@ pub use crate::witness::{Listening, late_merges, listen};
 pub use chance::Chance;
 pub use cluster::SimCluster;
 pub use disk::{SimDisk, SimEngine, SyncTakes};
+pub use gossip_ring::{GossipRing, RingFigures};
 pub use layout::{Layout, UNSYNCED_KEYSPACE, id_of};
 pub use network::{Network, Way};
 pub use observer::{Answered, HintRemoved, HintTaken, Observer, Served, Unobserved, Wrote};

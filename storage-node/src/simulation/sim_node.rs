@@ -4,6 +4,8 @@
 //! A run that has crashed is cut off from disk, network and clients at once; what of it still runs
 //! can't be told from nothing, and ends by its deadlines.
 
+mod own_state;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use annulus_ring::{NodeId, Placement};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,7 +32,7 @@ use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts, Dele
 use crate::entropy::Randomness;
 use crate::hints::{HintMetrics, HintParts, Hints, Replayer, ReplayerParts};
 use crate::keyspace::Keyspaces;
-use crate::membership::MembershipView;
+use crate::membership::{Membership, MembershipView};
 use crate::overload::Overload;
 use crate::peer::{Peers, Responder};
 use crate::placement::{Home, PlacementStore};
@@ -102,6 +104,7 @@ struct Running {
     replica: Replica,
     background: TaskTracker,
     hints: Hints,
+    membership: Membership,
     died: CancellationToken,
     /// Ends what would go on for ever.
     stop: CancellationToken,
@@ -216,7 +219,7 @@ impl SimNode {
             run: network_run,
         });
         let background = TaskTracker::new();
-        let membership = MembershipView::default();
+        let view = MembershipView::default();
         let peers = Peers::new(transport, placement.clone(), clock.clone());
         let hints = Hints::load(HintParts {
             limits: self.hint_limits.clone(),
@@ -232,7 +235,7 @@ impl SimNode {
         let replayer = Replayer::new(ReplayerParts {
             hints: hints.clone(),
             peers: peers.clone(),
-            membership: membership.clone(),
+            membership: view.clone(),
             placement: placement.clone(),
             clock: clock.clone(),
             randomness: randomness.clone(),
@@ -244,29 +247,33 @@ impl SimNode {
             placement: placement.clone(),
             keyspaces: self.keyspaces.clone(),
             replica: replica.clone(),
-            peers,
-            membership: membership.clone(),
+            peers: peers.clone(),
+            membership: view.clone(),
             hints: hints.clone(),
             clock: clock.clone(),
-            randomness,
+            randomness: randomness.clone(),
             tasks: background.clone(),
             metrics: CoordinatorMetrics::default(),
         });
+        let died = CancellationToken::new();
+        let membership = self.membership((&placement, &replica, &hints), (peers, view, randomness));
+        tokio::spawn(membership.clone().run(died.clone()));
         let door = Responder::new(
             placement.clone(),
             self.keyspaces.clone(),
             replica.clone(),
             coordinator.clone(),
             hints.clone(),
+            membership.clone(),
             clock,
         );
-        let died = CancellationToken::new();
         let running = Running {
             coordinator,
             placement,
             replica,
             background,
             hints,
+            membership,
             died,
             stop,
             door,
@@ -325,6 +332,8 @@ impl SimNode {
             return;
         };
         self.trace.note(format_args!("{} stops", self.name));
+        // Whether they hear of it or not.
+        let _ = timeout(Duration::from_millis(500), running.membership.leave()).await;
         self.network.close_door(self.id);
         running.stop.cancel();
         running.background.close();

@@ -14,6 +14,7 @@
 //! | [`outside`] | environment and real time |
 //! | [`shrink`] | a failure with fewer faults |
 //! | [`scenarios`] | faults that a seed may not combine |
+//! | [`gossip`] | gossip alone, for a day or in large rings |
 //! | [`mistakes`] | that mistakes made on purpose are found |
 
 #![warn(clippy::iter_over_hash_type)]
@@ -23,6 +24,7 @@ mod broken;
 mod convergence;
 mod copies;
 mod faults;
+mod gossip;
 mod invariants;
 mod judgement;
 mod many;

@@ -14,7 +14,7 @@ use crate::run::run;
 type Tuned = fn(u64) -> Plan;
 
 /// Each with the plans under which it is looked for, and the seeds within which it must be found.
-const MISTAKES: [(Mistake, Tuned, u64); 21] = [
+const MISTAKES: [(Mistake, Tuned, u64); 22] = [
     (Mistake::AcknowledgeBeforeSync, Plan::short, 10),
     (Mistake::OneAckTooFew, Plan::short, 10),
     (Mistake::MintOnNonOwner, Plan::short, 10),
@@ -36,6 +36,7 @@ const MISTAKES: [(Mistake, Tuned, u64); 21] = [
     (Mistake::HintRemovedBeforeSync, handing_over, 20),
     (Mistake::SloppyHintDropped, handing_over, 20),
     (Mistake::LateMergesApplied, Plan::short, 40),
+    (Mistake::GossipEvicts, split_for_long, 10),
 ];
 
 /// Nodes lose records and keep their vnodes, while writes reach few others: what V3 and V4 are for. Hints
@@ -86,6 +87,18 @@ fn late_syncs(seed: u64) -> Plan {
         calm_ms: (50, 800),
         faults,
         ..Plan::of(seed)
+    }
+}
+
+/// Ways stay cut until everybody believes those behind them to be down.
+fn split_for_long(seed: u64) -> Plan {
+    Plan {
+        nodes: 3,
+        lasts: Duration::from_secs(180),
+        storm: Duration::from_secs(180),
+        calm_ms: (5_000, 25_000),
+        faults: vec![Fault::Split, Fault::Crash, Fault::OpenWays],
+        ..Plan::short(seed)
     }
 }
 
@@ -157,7 +170,7 @@ fn every_mistake_is_found() {
 
 #[test]
 fn plans_tuned_to_a_mistake_find_nothing_without_it() {
-    for plan in [forgetful, late_syncs, damaged, handing_over] {
+    for plan in [forgetful, late_syncs, damaged, handing_over, split_for_long] {
         for seed in 1..=4 {
             let plan = plan(seed);
             crate::seeds::judge(&plan, &run(&plan));

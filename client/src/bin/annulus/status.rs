@@ -1,6 +1,6 @@
 //! `annulus status`: the cluster, its nodes and its ring in one view.
 
-use annulus_proto::admin::v1::{GetStatusResponse, NodePhase};
+use annulus_proto::admin::v1::{GetStatusResponse, Liveness, NodePhase};
 use annulus_ring::{Node, NodeState, Placement};
 use serde::Serialize;
 
@@ -39,10 +39,32 @@ pub(crate) struct NodeStatus {
     endpoint: String,
     /// `unreachable` when it did not answer.
     phase: String,
+    /// What the other nodes believe of it.
+    seen: Seen,
     /// The fields of its own report; null when it did not answer.
     report: Option<Report>,
     /// Why there is no report, or why it is not as it should be.
     problem: Option<String>,
+}
+
+/// How the others see a node: what gossip makes them believe, and whether they agree.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Seen {
+    alive: usize,
+    suspect: usize,
+    down: usize,
+    /// What the asked node (`--endpoint`) believes; null when it is this one, or is not known by address.
+    by_asked: Option<&'static str>,
+    /// Those that do not believe it to be alive.
+    doubters: Vec<Doubter>,
+}
+
+#[derive(Debug, Serialize)]
+struct Doubter {
+    name: String,
+    liveness: &'static str,
+    /// Who accuses it, as the doubter heard.
+    accusers: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,11 +89,16 @@ struct Report {
 
 pub(crate) async fn run(connection: &Connection, format: Format) -> anyhow::Result<Exit> {
     let placement = connection.client().await?.ring().await?;
-    let nodes: Vec<NodeStatus> = admin::statuses(&placement)
-        .await
-        .into_iter()
+    let answers = admin::statuses(&placement).await;
+    let asked = Some(connection.endpoint().await);
+    let mut nodes: Vec<NodeStatus> = answers
+        .iter()
+        .cloned()
         .map(|(node, status)| merge(&placement, &node, status))
         .collect();
+    for node in &mut nodes {
+        node.seen = seen(&node.id, asked, &answers);
+    }
     let status = Status {
         cluster_id: placement.cluster_id().to_string(),
         ring: RingStatus {
@@ -113,6 +140,7 @@ pub(crate) fn merge(
         },
         endpoint: node.addresses.grpc.clone(),
         phase,
+        seen: Seen::default(),
         report: status.ok().map(report),
         problem,
     }
@@ -130,6 +158,66 @@ fn disagreement(placement: &Placement, node: &Node, status: &GetStatusResponse) 
     }
     (status.fingerprint != placement.fingerprint())
         .then(|| "holds another placement of the same epoch".to_owned())
+}
+
+/// What all others that answered believe of a node.
+fn seen(
+    id: &str,
+    asked: Option<&str>,
+    answers: &[(Node, Result<GetStatusResponse, String>)],
+) -> Seen {
+    let mut seen = Seen::default();
+    for (observer, status) in answers {
+        let peers = status.as_ref().map(|status| status.peers.as_slice());
+        let Some(peer) = peers
+            .unwrap_or_default()
+            .iter()
+            .find(|peer| peer.node_id == id)
+        else {
+            continue;
+        };
+        let (liveness, count) = match peer.liveness() {
+            Liveness::Unspecified | Liveness::Alive => ("alive", &mut seen.alive),
+            Liveness::Suspect => ("suspect", &mut seen.suspect),
+            Liveness::Down => ("down", &mut seen.down),
+        };
+        *count += 1;
+        if asked == Some(&observer.addresses.grpc) {
+            seen.by_asked = Some(liveness);
+        }
+        if liveness != "alive" {
+            seen.doubters.push(Doubter {
+                name: observer.name.clone(),
+                liveness,
+                accusers: peer.accusers.clone(),
+            });
+        }
+    }
+    seen
+}
+
+impl Seen {
+    /// One word where all agree, else what the asked node believes and how many believe what.
+    fn text(&self) -> String {
+        let said = [
+            ("alive", self.alive),
+            ("suspect", self.suspect),
+            ("down", self.down),
+        ];
+        let mut said = said.iter().filter(|(_, count)| *count > 0);
+        match (said.next(), said.next()) {
+            (None, _) => "-".to_owned(),
+            (Some((word, _)), None) => (*word).to_owned(),
+            _ => format!(
+                "{}/{}/{} alive/suspect/down{}",
+                self.alive,
+                self.suspect,
+                self.down,
+                self.by_asked
+                    .map_or_else(String::new, |word| format!(", asked: {word}")),
+            ),
+        }
+    }
 }
 
 fn report(status: GetStatusResponse) -> Report {
@@ -169,18 +257,19 @@ fn table(status: &Status) -> String {
 /// The nodes as a table.
 pub(crate) fn node_table(nodes: &[NodeStatus]) -> String {
     let header = [
-        "name", "phase", "zone", "epoch", "vnodes", "keys", "data", "free", "hints", "uptime",
-        "version", "problem",
+        "name", "phase", "seen", "zone", "epoch", "vnodes", "keys", "data", "free", "hints",
+        "uptime", "version", "problem",
     ];
-    output::table(header, &[3, 4, 5, 6, 7, 8, 9], nodes.iter().map(row))
+    output::table(header, &[4, 5, 6, 7, 8, 9, 10], nodes.iter().map(row))
 }
 
-fn row(node: &NodeStatus) -> [String; 12] {
+fn row(node: &NodeStatus) -> [String; 13] {
     let figure =
         |figure: fn(&Report) -> String| node.report.as_ref().map_or_else(|| "-".to_owned(), figure);
     [
         node.name.clone(),
         node.phase.clone(),
+        node.seen.text(),
         node.zone.clone(),
         figure(|report| report.epoch.to_string()),
         figure(|report| report.vnodes.to_string()),

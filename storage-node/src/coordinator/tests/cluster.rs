@@ -26,7 +26,10 @@ use crate::coordinator::{
 use crate::entropy::SeededRandomness;
 use crate::hints::{HintMetrics, HintParts, Hints, Replayer, ReplayerParts};
 use crate::keyspace::{ConflictPolicy, Keyspace, Keyspaces};
-use crate::membership::MembershipView;
+use crate::membership::{
+    DiskState, GossipOptions, Membership, MembershipMetrics, MembershipParts, MembershipView,
+    OwnState,
+};
 use crate::overload::Overload;
 use crate::peer::{Call, PeerCallError, Peers, Reachability, Responder, Transport};
 use crate::placement::tests::{document_of, memory_replica};
@@ -152,8 +155,7 @@ pub(crate) struct TestNode {
     pub(crate) hints: Hints,
     replayer: Replayer,
     /// What it believes of the others.
-    #[allow(dead_code, reason = "tests of coordination under gossip come with it")]
-    pub(crate) membership: MembershipView,
+    pub(crate) view: MembershipView,
 }
 
 impl TestNode {
@@ -171,7 +173,7 @@ impl TestNode {
         let transport = transport(placement.clone());
         let metrics = CoordinatorMetrics::default();
         let tasks = TaskTracker::new();
-        let membership = MembershipView::default();
+        let view = MembershipView::default();
         let seed = u64::try_from(id.0.as_u128()).unwrap();
         let peers = Peers::new(transport, placement.clone(), clock.clone());
         let hints = Hints::load(HintParts {
@@ -188,7 +190,7 @@ impl TestNode {
         let replayer = Replayer::new(ReplayerParts {
             hints: hints.clone(),
             peers: peers.clone(),
-            membership: membership.clone(),
+            membership: view.clone(),
             placement: placement.clone(),
             clock: clock.clone(),
             randomness: Arc::new(SeededRandomness::new(seed)),
@@ -199,13 +201,30 @@ impl TestNode {
             placement: placement.clone(),
             keyspaces: keyspaces.clone(),
             replica: replica.clone(),
-            peers,
+            peers: peers.clone(),
             hints: hints.clone(),
-            membership: membership.clone(),
+            membership: view.clone(),
             clock: clock.clone(),
             randomness: Arc::new(SeededRandomness::new(seed)),
             tasks: tasks.clone(),
             metrics: metrics.clone(),
+        });
+        // Answers, and says nothing by itself: tests say what is believed.
+        let membership = Membership::new(MembershipParts {
+            options: GossipOptions::default(),
+            placement: placement.clone(),
+            peers,
+            view: view.clone(),
+            own: OwnState {
+                generation: 1,
+                requests_in_flight: Box::new(|| 0),
+                disk: Box::new(DiskState::default),
+                hint_backlog_bytes: Box::new(|| 0),
+            },
+            clock: clock.clone(),
+            randomness: Arc::new(SeededRandomness::new(seed)),
+            tasks: TaskTracker::new(),
+            metrics: MembershipMetrics::default(),
         });
         let responder = Responder::new(
             placement.clone(),
@@ -213,6 +232,7 @@ impl TestNode {
             replica.clone(),
             coordinator.clone(),
             hints.clone(),
+            membership,
             clock.clone(),
         );
         Self {
@@ -225,7 +245,7 @@ impl TestNode {
             metrics,
             hints,
             replayer,
-            membership,
+            view,
         }
     }
 

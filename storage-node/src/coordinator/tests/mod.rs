@@ -4,6 +4,7 @@ mod cluster;
 mod deletes;
 mod hints;
 mod history;
+mod owners_down;
 mod placements;
 mod reads;
 mod sloppy;

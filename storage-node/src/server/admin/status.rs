@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use annulus_proto::admin::v1::{GetStatusResponse, HintBacklog, PeerStatus};
+use annulus_proto::admin::v1::{self as pb, GetStatusResponse, HintBacklog, PeerStatus};
 use annulus_ring::NodeId;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::hints::{Hints, TargetBacklog};
+use crate::membership::{DiskState, Liveness, Membership, Sighting};
 use crate::peer::TonicTransport;
 use crate::placement::PlacementStore;
 use crate::replica::Replica;
@@ -33,6 +34,7 @@ pub(crate) struct Sources {
     pub(crate) replica: Replica,
     pub(crate) transport: TonicTransport,
     pub(crate) hints: Hints,
+    pub(crate) membership: Membership,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
@@ -63,6 +65,9 @@ pub(super) struct JsonStatus {
 struct JsonPeer {
     node_id: String,
     connected: bool,
+    liveness: &'static str,
+    heard_ms_ago: Option<u64>,
+    accusers: Vec<String>,
 }
 
 /// Writes kept for one node.
@@ -106,7 +111,7 @@ impl StatusSource {
         });
         let uptime = self.0.clock.now() - self.0.started;
         let estimates = replica.estimates();
-        let peers = self.0.transport.peers().into_iter();
+        let peers = peers(&self.0.transport, &self.0.membership);
         GetStatusResponse {
             node_id: node_id.to_string(),
             name: name.clone(),
@@ -127,15 +132,11 @@ impl StatusSource {
             disk_total_bytes: disk.total_bytes,
             generation: replica.generation(),
             uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
-            peers: peers
-                .map(|(id, connected)| PeerStatus {
-                    node_id: id.to_string(),
-                    connected,
-                })
-                .collect(),
+            peers,
             keys: estimates.keys,
             hints: self.hints(),
             repairs_needed: u32::try_from(self.0.hints.repairs_needed().len()).unwrap_or(u32::MAX),
+            local_health: self.0.membership.local_health(),
         }
     }
 
@@ -171,8 +172,15 @@ impl StatusSource {
             disk_total_bytes: status.disk_total_bytes,
             peers: peers
                 .map(|peer| JsonPeer {
+                    liveness: match peer.liveness() {
+                        pb::Liveness::Unspecified | pb::Liveness::Alive => "alive",
+                        pb::Liveness::Suspect => "suspect",
+                        pb::Liveness::Down => "down",
+                    },
                     node_id: peer.node_id,
                     connected: peer.connected,
+                    heard_ms_ago: peer.heard_ms_ago,
+                    accusers: peer.accusers,
                 })
                 .collect(),
             hints: status.hints.into_iter().map(JsonHints::from).collect(),
@@ -190,5 +198,51 @@ impl From<HintBacklog> for JsonHints {
             bytes: kept.bytes,
             oldest_age_ms: kept.oldest_age_ms,
         }
+    }
+}
+
+/// The other nodes of the placement: the way to each, and what is believed of it.
+fn peers(transport: &TonicTransport, membership: &Membership) -> Vec<PeerStatus> {
+    let sightings = membership.sightings();
+    let status = |(id, connected): (NodeId, bool)| {
+        let at = sightings.binary_search_by_key(&id, |sighting| sighting.node);
+        let sighting = at.ok().map(|at| &sightings[at]);
+        PeerStatus {
+            node_id: id.to_string(),
+            connected,
+            ..sighting.map(sighted).unwrap_or_default()
+        }
+    };
+    transport.peers().into_iter().map(status).collect()
+}
+
+fn sighted(sighting: &Sighting) -> PeerStatus {
+    let ms =
+        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let facts = sighting.facts.unwrap_or_default();
+    PeerStatus {
+        liveness: match sighting.liveness {
+            Liveness::Alive => pb::Liveness::Alive,
+            Liveness::Suspect => pb::Liveness::Suspect,
+            Liveness::Down => pb::Liveness::Down,
+        }
+        .into(),
+        generation: sighting.generation,
+        heartbeat: sighting.heartbeat,
+        heard_ms_ago: sighting.heard_ago.map(ms),
+        suspect_ms: sighting.suspect_for.map(ms),
+        accusers: sighting.accusers.iter().map(NodeId::to_string).collect(),
+        requests_in_flight: facts.requests_in_flight,
+        disk: match facts.disk {
+            DiskState::Ok => "ok",
+            DiskState::Low => "low",
+            DiskState::Full => "full",
+            DiskState::Damaged => "damaged",
+        }
+        .to_owned(),
+        hint_backlog_bytes: facts.hint_backlog_bytes,
+        epoch: facts.epoch.0,
+        fingerprint: facts.fingerprint,
+        ..PeerStatus::default()
     }
 }
