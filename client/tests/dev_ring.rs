@@ -114,6 +114,24 @@ fn exit_codes_tell_what_happened() {
 }
 
 #[test]
+fn status_shows_how_the_others_see_a_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = DevRing::start(dir.path(), 3, &[]);
+    let seen = |node: usize| {
+        let status = ring.annulus(1, &["status", "-o", "json"]).ok().json();
+        status["nodes"][node]["seen"].clone()
+    };
+    assert_eq!(seen(1)["alive"], 2);
+    ring.kill_node(2);
+    eventually("both others see it down", || seen(1)["down"] == 2);
+    assert_eq!(seen(1)["by_asked"], "down");
+    assert_eq!(seen(2)["alive"], 1, "the dead one was not asked");
+    let table = ring.annulus(1, &["status"]).ok().stdout;
+    let row = table.lines().find(|line| line.contains("unreachable"));
+    assert!(row.is_some_and(|row| row.contains("down")), "{table}");
+}
+
+#[test]
 fn an_unreachable_endpoint_is_explained() {
     let Answer {
         code,

@@ -255,7 +255,6 @@ impl Membership {
                         view.set_liveness(*node, *liveness);
                     }
                 }
-                Notice::Facts(node, facts) => view.set_facts(*node, *facts),
                 Notice::Accused(node) => {
                     tracing::debug!(peer = %node, "got no answer, nor did those that tried");
                     metrics.accusations.inc();

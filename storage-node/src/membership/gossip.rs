@@ -70,8 +70,6 @@ pub(crate) enum Action {
 pub(crate) enum Notice {
     /// The belief about a node changed.
     Liveness(NodeId, Liveness),
-    /// A node said something new of itself.
-    Facts(NodeId, NodeFacts),
     /// This node accuses another one.
     Accused(NodeId),
     /// A suspicion's time ended here.

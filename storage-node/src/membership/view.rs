@@ -11,9 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use annulus_ring::NodeId;
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
-use super::facts::NodeFacts;
 use crate::watched::Watched;
 
 /// What is believed of a node.
@@ -33,15 +31,8 @@ pub(crate) enum Liveness {
 pub(crate) struct MembershipView(Arc<Inner>);
 
 struct Inner {
-    nodes: ArcSwap<HashMap<NodeId, Arc<Seen>>>,
+    nodes: ArcSwap<HashMap<NodeId, Arc<AtomicU8>>>,
     changes: Watched<u64>,
-}
-
-/// One node.
-#[derive(Debug, Default)]
-struct Seen {
-    liveness: AtomicU8,
-    facts: Mutex<Option<NodeFacts>>,
 }
 
 impl Default for Inner {
@@ -65,9 +56,9 @@ impl MembershipView {
     /// What is believed of a node; [`Liveness::Alive`] when nothing is known.
     pub(crate) fn liveness(&self, node: NodeId) -> Liveness {
         let nodes = self.0.nodes.load();
-        nodes.get(&node).map_or(Liveness::Alive, |seen| {
-            decode(seen.liveness.load(Ordering::Acquire))
-        })
+        nodes
+            .get(&node)
+            .map_or(Liveness::Alive, |seen| decode(seen.load(Ordering::Acquire)))
     }
 
     /// Whether it would be a waste of time to ask the node.
@@ -85,12 +76,6 @@ impl MembershipView {
         self.0.changes.wait_for(|count| count != seen).await;
     }
 
-    /// What the node last said of itself; `None` when nothing has come here yet.
-    #[allow(dead_code, reason = "asked by those that wait for a node to return")]
-    pub(crate) fn facts(&self, node: NodeId) -> Option<NodeFacts> {
-        *self.0.nodes.load().get(&node)?.facts.lock()
-    }
-
     /// Forgets all others: the placement has no other nodes any more. One writer at a time.
     pub(super) fn set_members(&self, members: &[NodeId]) {
         let known = self.0.nodes.load_full();
@@ -106,16 +91,9 @@ impl MembershipView {
         let Some(seen) = nodes.get(&node) else {
             return;
         };
-        let before = seen.liveness.swap(encode(liveness), Ordering::AcqRel);
+        let before = seen.swap(encode(liveness), Ordering::AcqRel);
         if before != encode(liveness) {
             self.0.changes.set(self.0.changes.get() + 1);
-        }
-    }
-
-    /// Notes what a member said of itself.
-    pub(super) fn set_facts(&self, node: NodeId, facts: NodeFacts) {
-        if let Some(seen) = self.0.nodes.load().get(&node) {
-            *seen.facts.lock() = Some(facts);
         }
     }
 
@@ -155,7 +133,6 @@ mod tests {
     fn a_node_of_which_nothing_is_known_is_alive() {
         let view = MembershipView::default();
         assert_eq!(view.liveness(node(1)), Liveness::Alive);
-        assert_eq!(view.facts(node(1)), None);
     }
 
     #[test]

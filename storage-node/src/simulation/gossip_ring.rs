@@ -30,6 +30,8 @@ pub struct RingFigures {
     pub false_accusations: u64,
     /// Nodes that came to believe that another one is down which was not.
     pub false_downs: u64,
+    /// Nodes that came to believe that they hear of nobody, so that they ask nobody.
+    pub alone: u64,
     /// Accusations that were contradicted.
     pub refutations: u64,
 }
@@ -310,10 +312,8 @@ impl GossipRing {
                     self.figures.false_downs += u64::from(is_up);
                 }
                 Notice::Refuted => self.figures.refutations += 1,
-                Notice::Liveness(..)
-                | Notice::Facts(..)
-                | Notice::DeclaredDown(_)
-                | Notice::Alone(_) => {}
+                Notice::Alone(alone) => self.figures.alone += u64::from(alone),
+                Notice::Liveness(..) | Notice::DeclaredDown(_) => {}
             }
         }
     }

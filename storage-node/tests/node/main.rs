@@ -6,6 +6,7 @@ mod bad_input;
 mod batch;
 mod cluster;
 mod drain;
+mod gossip;
 mod hints;
 mod last_writer;
 mod limits;

@@ -420,7 +420,9 @@ impl Faults {
 /// Tells the invariants whose vnodes those are, and which placement the node holds.
 pub(crate) fn learn_vnodes(arena: &Arena, node: &SimNode) {
     if let Some(held) = node.held_placement() {
-        arena.invariants.learn_placement(node.id(), &held);
+        let issued = arena.cluster.placement(held.epoch().0);
+        let invariants = &arena.invariants;
+        invariants.learn_placement(node.id(), &held, &issued);
     }
     let placement = arena.cluster.placement(1);
     let own = placement.index_of(node.id());

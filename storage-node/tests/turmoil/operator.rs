@@ -61,7 +61,9 @@ impl Operator {
         let placement = placement.into_inner().placement.unwrap_or_default();
         let placement = Placement::try_from(placement);
         let placement = placement.map_err(|refused| Status::internal(refused.to_string()))?;
-        self.invariants.learn_placement(node_id(at), &placement);
+        let issued = self.layout.placement(placement.epoch().0);
+        self.invariants
+            .learn_placement(node_id(at), &placement, &issued);
         let vnodes = node.list_vnodes(ListVnodesRequest {}).await?.into_inner();
         self.learn(at, &vnodes.vnodes);
         Ok(())

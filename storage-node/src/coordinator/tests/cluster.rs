@@ -156,6 +156,7 @@ pub(crate) struct TestNode {
     replayer: Replayer,
     /// What it believes of the others.
     pub(crate) view: MembershipView,
+    membership: Membership,
 }
 
 impl TestNode {
@@ -209,7 +210,7 @@ impl TestNode {
             tasks: tasks.clone(),
             metrics: metrics.clone(),
         });
-        // Answers, and says nothing by itself: tests say what is believed.
+        // Answers, and says nothing by itself: most tests say what is believed.
         let membership = Membership::new(MembershipParts {
             options: GossipOptions::default(),
             placement: placement.clone(),
@@ -219,7 +220,10 @@ impl TestNode {
                 generation: 1,
                 requests_in_flight: Box::new(|| 0),
                 disk: Box::new(DiskState::default),
-                hint_backlog_bytes: Box::new(|| 0),
+                hint_backlog_bytes: Box::new({
+                    let hints = hints.clone();
+                    move || hints.backlog_bytes()
+                }),
             },
             clock: clock.clone(),
             randomness: Arc::new(SeededRandomness::new(seed)),
@@ -232,7 +236,7 @@ impl TestNode {
             replica.clone(),
             coordinator.clone(),
             hints.clone(),
-            membership,
+            membership.clone(),
             clock.clone(),
         );
         Self {
@@ -246,7 +250,20 @@ impl TestNode {
             hints,
             replayer,
             view,
+            membership,
         }
+    }
+
+    /// Gossips from now on.
+    pub(crate) fn gossip(&self) {
+        tokio::spawn(self.membership.clone().run(CancellationToken::new()));
+    }
+
+    /// How many bytes of hints another one says that it keeps; `None` if nothing was heard of it.
+    pub(crate) fn backlog_heard_of(&self, node: NodeId) -> Option<u64> {
+        let sightings = self.membership.sightings();
+        let sighting = sightings.iter().find(|sighting| sighting.node == node);
+        Some(sighting?.facts?.hint_backlog_bytes)
     }
 
     /// Delivers what it keeps for others, from now on.

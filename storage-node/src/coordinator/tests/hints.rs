@@ -11,7 +11,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::hints::{Handover, Taken};
 
 /// Waits until something is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !is_so().await {
             sleep(Duration::from_millis(1)).await;

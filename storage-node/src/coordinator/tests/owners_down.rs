@@ -3,6 +3,7 @@ use std::time::Duration;
 use annulus_proto::model::{ErrorCode, Outcome};
 
 use super::cluster::{Ask, Cluster, Fault};
+use super::hints::until;
 use crate::clock::{Clock as _, SystemClock};
 use crate::membership::Liveness;
 
@@ -79,4 +80,24 @@ async fn a_suspect_is_read_from_last_and_written_to() {
         SystemClock.now() < began + Duration::from_secs(10),
         "it was asked first"
     );
+}
+
+#[tokio::test]
+async fn an_owner_that_is_down_is_owed_a_hint_at_once_and_others_hear_of_the_backlog() {
+    let cluster = hanging(&[2], Liveness::Down).await;
+    let (node, other) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let ask = Ask::key("k").within_ms(60_000);
+    node.put(&ask, "v").await.unwrap();
+    // Not only when the write's deadline has passed.
+    until("a hint is kept", async || node.hints_pending() == 1).await;
+    let bytes = node.hints.backlog_bytes();
+    assert!(bytes > 0);
+    for gossiping in &cluster.nodes {
+        gossiping.gossip();
+    }
+    until("the other one hears of it", async || {
+        let backlog = other.backlog_heard_of(node.id);
+        backlog == Some(bytes)
+    })
+    .await;
 }

@@ -79,7 +79,7 @@ impl Gossip {
         let (before, is_first) = (held.liveness(), held.told.generation == 0);
         let changed = self.members.join(place, told, now);
         let member = self.members.get(place);
-        let (id, liveness, facts) = (member.id, member.liveness(), member.told.facts);
+        let (id, liveness) = (member.id, member.liveness());
         let has_spoken = member.told.heartbeat > 0;
         // What this node is the last to learn is no news: a node that starts would repeat everything.
         let is_news = !is_first || liveness != Liveness::Alive || before != Liveness::Alive;
@@ -89,11 +89,8 @@ impl Gossip {
         if liveness != before {
             self.notices.push(Notice::Liveness(id, liveness));
         }
-        if changed.facts && has_spoken {
-            if is_news {
-                self.spreading.add(place, News::Facts);
-            }
-            self.notices.push(Notice::Facts(id, facts));
+        if changed.facts && has_spoken && is_news {
+            self.spreading.add(place, News::Facts);
         }
         changed.standing
     }

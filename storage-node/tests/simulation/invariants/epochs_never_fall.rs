@@ -1,15 +1,15 @@
-//! I25: a node never accepts a lower epoch than it held, and I16: never two placements of one epoch.
+//! I25: a node never accepts a lower epoch than it held; I16 and I24: what it holds of an epoch is what was
+//! issued, whatever nodes tell each other.
 
 use std::collections::HashMap;
 
-use annulus_ring::{NodeId, RingEpoch};
+use annulus_ring::{NodeId, Placement, RingEpoch};
 
 use crate::broken::Broken;
 
 #[derive(Debug, Default)]
 pub(super) struct EpochsNeverFall {
     held: HashMap<NodeId, RingEpoch>,
-    fingerprints: HashMap<RingEpoch, u64>,
 }
 
 impl EpochsNeverFall {
@@ -23,14 +23,14 @@ impl EpochsNeverFall {
         *held = epoch;
         Ok(())
     }
+}
 
-    /// Its placement of that epoch has that fingerprint.
-    pub(super) fn knows(&mut self, epoch: RingEpoch, fingerprint: u64) -> Result<(), Broken> {
-        let first = self.fingerprints.entry(epoch).or_insert(fingerprint);
-        if *first != fingerprint {
-            let what = format!("epoch {epoch} is {first:x} and {fingerprint:x}");
-            return Err(Broken::new("I16 one placement an epoch", what));
-        }
-        Ok(())
+/// What a node holds, and what was issued as that epoch.
+pub(super) fn is_as_issued(held: &Placement, issued: &Placement) -> Result<(), Broken> {
+    if held.fingerprint() == issued.fingerprint() {
+        return Ok(());
     }
+    let (epoch, held, issued) = (held.epoch(), held.fingerprint(), issued.fingerprint());
+    let what = format!("epoch {epoch} is {held:x}, and was issued as {issued:x}");
+    Err(Broken::new("I16 one placement an epoch", what))
 }

@@ -12,7 +12,7 @@
 //! | [`hints_end_at_their_targets`] | I17: a hint is removed when its target has it; a sloppy one never otherwise |
 //! | [`epochs_are_fenced`] | I12: no answer is given under another epoch than was asked under |
 //! | [`no_ack_after_failed_sync`] | I22: after a failed fsync nothing is acknowledged |
-//! | [`epochs_never_fall`] | I25: a node's epoch never falls; I16: an epoch has one placement |
+//! | [`epochs_never_fall`] | I25: a node's epoch never falls; I16, I24: an epoch has one placement, the one that was issued |
 //!
 //! Where the others are checked: `docs/simulation.md`.
 
@@ -40,7 +40,7 @@ use annulus_ring::Placement;
 use crate::broken::Broken;
 use clocks_never_shrink::ClocksNeverShrink;
 use dots_are_unique::DotsAreUnique;
-use epochs_never_fall::EpochsNeverFall;
+use epochs_never_fall::{EpochsNeverFall, is_as_issued};
 use only_owners_mint::OnlyOwnersMint;
 use parking_lot::Mutex;
 use rejected_is_invisible::RejectedIsInvisible;
@@ -100,14 +100,17 @@ impl Invariants {
         inner.look(found);
     }
 
-    /// The placement that a node holds.
-    pub(crate) fn learn_placement(&self, node: annulus_ring::NodeId, placement: &Placement) {
+    /// The placement that a node holds, and the one that was issued as that epoch.
+    pub(crate) fn learn_placement(
+        &self,
+        node: annulus_ring::NodeId,
+        held: &Placement,
+        issued: &Placement,
+    ) {
         let mut inner = self.0.lock();
-        let found = inner.epochs.holds(node, placement.epoch());
+        let found = inner.epochs.holds(node, held.epoch());
         inner.look(found);
-        let fingerprint = placement.fingerprint();
-        let found = inner.epochs.knows(placement.epoch(), fingerprint);
-        inner.look(found);
+        inner.look(is_as_issued(held, issued));
     }
 
     /// A vnode and the node that has it, which owns it or not.
