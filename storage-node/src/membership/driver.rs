@@ -321,16 +321,13 @@ impl Membership {
         };
         metrics.messages.inc();
         self.count_bytes(message.encoded_len());
-        match peers.gossip(to, message, clock.now() + within).await {
-            Ok(reply) => {
-                let rumors = wire::read_rumors(&reply.rumors);
-                self.with(|gossip, now| ((), gossip.answered(probe, to, &rumors, now)));
-                self.compare_placements(to, &rumors);
-            }
-            Err(_) => {
-                metrics.unanswered.inc();
-                self.with(|gossip, now| ((), gossip.unanswered(probe, now)));
-            }
+        if let Ok(reply) = peers.gossip(to, message, clock.now() + within).await {
+            let rumors = wire::read_rumors(&reply.rumors);
+            self.with(|gossip, now| ((), gossip.answered(probe, to, &rumors, now)));
+            self.compare_placements(to, &rumors);
+        } else {
+            metrics.unanswered.inc();
+            self.with(|gossip, now| ((), gossip.unanswered(probe, now)));
         }
     }
 

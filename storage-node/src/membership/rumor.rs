@@ -23,8 +23,8 @@ impl Accuser {
     pub(super) fn of(node: NodeId) -> Self {
         let (high, low) = node.0.as_u64_pair();
         let folded = high ^ low.rotate_left(7);
-        let [a, b, c, d, e, f, g, h] = folded.to_le_bytes();
-        let word = u32::from_le_bytes([a, b, c, d]) ^ u32::from_le_bytes([e, f, g, h]);
+        let word = (folded ^ (folded >> 32)) & u64::from(u32::MAX);
+        let word = u32::try_from(word).expect("the upper half is masked out");
         Self(word.max(1)) // 0 stands for nobody
     }
 }

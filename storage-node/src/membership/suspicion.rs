@@ -40,7 +40,8 @@ impl SuspicionTimes {
             return self.shortest;
         }
         let share = ((confirmed + 1) as f64).ln() / ((self.confirmations + 1) as f64).ln();
-        self.longest - (self.longest - self.shortest).mul_f64(share)
+        let spare = self.longest.saturating_sub(self.shortest);
+        self.longest.saturating_sub(spare.mul_f64(share))
     }
 
     /// Without any other node's word.

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use super::data::Data;
 use crate::config::Config;
 use crate::membership::{DiskState, OwnState};
-use crate::telemetry::disk_space;
+use crate::telemetry::{DiskSpace, disk_space};
 
 /// Asked for with every round.
 pub(super) fn own_state(config: &Config, data: &Data, admission: Arc<Semaphore>) -> OwnState {
@@ -22,7 +22,7 @@ pub(super) fn own_state(config: &Config, data: &Data, admission: Arc<Semaphore>)
         }),
         disk: Box::new(move || {
             // A disk that can't be asked is taken for roomy: its writes will tell.
-            disk_space(&data_dir).map_or(DiskState::Ok, |space| space.state())
+            disk_space(&data_dir).map_or(DiskState::Ok, DiskSpace::state)
         }),
         hint_backlog_bytes: Box::new(move || hints.backlog_bytes()),
     }

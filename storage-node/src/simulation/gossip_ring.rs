@@ -257,7 +257,7 @@ impl GossipRing {
             return;
         }
         if node.still_until > self.now {
-            let wait = node.still_until - self.now;
+            let wait = node.still_until.saturating_sub(self.now);
             self.later(wait, due.node, due.event);
             return;
         }
@@ -400,7 +400,7 @@ impl GossipRing {
         if run != self.nodes[to].run || self.now >= deadline {
             return; // gone, or it was told already that no answer came
         }
-        let left = deadline - self.now;
+        let left = deadline.saturating_sub(self.now);
         let (after, event) = match takes {
             Some(takes) if takes < left => {
                 let from = node;
