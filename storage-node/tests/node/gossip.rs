@@ -19,6 +19,15 @@ async fn peer(observer: &Process, id: &Value) -> Value {
     found.unwrap().clone()
 }
 
+/// The same by gRPC, with all that it knows.
+async fn sighting(observer: &Process, id: &Value) -> pb::PeerStatus {
+    let address = format!("http://{}", observer.addresses().admin);
+    let mut admin = AdminClient::connect(address).await.unwrap();
+    let status = admin.get_status(pb::GetStatusRequest {}).await.unwrap();
+    let mut peers = status.into_inner().peers.into_iter();
+    peers.find(|peer| peer.node_id == *id).unwrap()
+}
+
 async fn until_seen(observers: &[&Process], id: &Value, liveness: &str) {
     for observer in observers {
         until(async || peer(observer, id).await["liveness"] == liveness).await;
@@ -36,15 +45,13 @@ async fn a_killed_node_is_seen_down_by_all_and_alive_when_it_is_back() {
     let mut killed = Process::start(GOSSIP).await;
     found_ring(&[&one, &two, &killed]).await;
     let id = killed.status().await["node_id"].clone();
-    until(async || peer(&one, &id).await["heard_ms_ago"].is_u64()).await;
+    // It says what it holds, in its second round at the latest.
+    until(async || sighting(&one, &id).await.epoch == 1).await;
+    assert!(peer(&one, &id).await["heard_ms_ago"].is_u64());
 
     killed.kill().await;
     until_seen(&[&one, &two], &id, "down").await;
-    let address = format!("http://{}", one.addresses().admin);
-    let mut admin = AdminClient::connect(address).await.unwrap();
-    let status = admin.get_status(pb::GetStatusRequest {}).await.unwrap();
-    let peers = status.into_inner().peers;
-    let seen = peers.iter().find(|peer| peer.node_id == id).unwrap();
+    let seen = sighting(&one, &id).await;
     assert_eq!(seen.liveness(), pb::Liveness::Down);
     assert_eq!((seen.generation, seen.epoch), (1, 1), "{seen:?}");
     let down = "annulus_node_gossip_peers{state=\"down\"} 1";
