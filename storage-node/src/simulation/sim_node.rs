@@ -37,7 +37,7 @@ use crate::overload::Overload;
 use crate::peer::{Peers, Responder};
 use crate::placement::{Home, PlacementStore};
 use crate::replica::{KeyAddress, Merge, Replica, ReplicaError, ReplicaOptions, VnodeStatus};
-use crate::storage::{Store, StoreError};
+use crate::storage::{EngineError, Store, StoreError};
 
 /// What a client asks for, beside what it is about.
 #[derive(Debug, Clone, Default)]
@@ -221,16 +221,7 @@ impl SimNode {
         let background = TaskTracker::new();
         let view = MembershipView::default();
         let peers = Peers::new(transport, placement.clone(), clock.clone());
-        let hints = Hints::load(HintParts {
-            limits: self.hint_limits.clone(),
-            disk_bytes: None,
-            overload: Overload::new(&Limits::default(), clock.clone(), &mut Registry::default()),
-            replica: replica.clone(),
-            keyspaces: self.keyspaces.clone(),
-            clock: clock.clone(),
-            tasks: background.clone(),
-            metrics: HintMetrics::default(),
-        })?;
+        let hints = self.load_hints(&replica, &background)?;
         let stop = CancellationToken::new();
         let replayer = Replayer::new(ReplayerParts {
             hints: hints.clone(),
@@ -287,6 +278,20 @@ impl SimNode {
         }
         self.end_with_its_disk(running);
         Ok(())
+    }
+
+    fn load_hints(&self, replica: &Replica, tasks: &TaskTracker) -> Result<Hints, EngineError> {
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        Hints::load(HintParts {
+            limits: self.hint_limits.clone(),
+            disk_bytes: None,
+            overload: Overload::new(&Limits::default(), clock.clone(), &mut Registry::default()),
+            replica: replica.clone(),
+            keyspaces: self.keyspaces.clone(),
+            clock,
+            tasks: tasks.clone(),
+            metrics: HintMetrics::default(),
+        })
     }
 
     /// Lets clients and other nodes in.
