@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`plan`], [`fault`], [`chance`] | which faults come when: drawn from a seed; pure |
 //! | [`run`] | a whole run: set up, clients and faults, healing, judgement |
+//! | [`outage`] | one node away for long, and what brings its copies back |
 //! | `conductor` | begins and ends faults at their times |
 //! | `damage`, `disk`, `rebuild` | damaged, full and replaced disks |
 //! | `network`, `wall_clock`, `node_process` | what a fault is done to |
@@ -34,6 +35,7 @@ pub mod isolation;
 pub mod judge;
 mod network;
 mod node_process;
+pub mod outage;
 pub mod plan;
 mod rebuild;
 mod recording;

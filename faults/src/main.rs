@@ -8,6 +8,7 @@ use annulus_faults::Engine;
 use annulus_faults::fault::Kind;
 use annulus_faults::isolation::{self, Isolation};
 use annulus_faults::judge::judge_file;
+use annulus_faults::outage::{self, Outage};
 use annulus_faults::run::{Terms, run};
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -48,6 +49,14 @@ struct Args {
     #[arg(long, default_value = "target/faults")]
     dir: PathBuf,
 
+    /// Instead of faults: one node is away for so many seconds under load, and comes back.
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["seconds", "only", "engine"])]
+    outage: Option<u64>,
+
+    /// With --outage: nodes keep no hints.
+    #[arg(long, requires = "outage")]
+    without_hints: bool,
+
     /// Judges a history that was recorded before, and runs nothing.
     #[arg(long, value_name = "FILE")]
     judge: Option<PathBuf>,
@@ -81,9 +90,21 @@ fn carry_out(args: Args) -> Result<bool> {
             "NO NAMESPACES HERE: no faults of networks and disks, all on loopback. Why: {why}"
         );
     }
+    let nodes = usize::try_from(args.nodes).context("a few nodes")?;
+    if let Some(seconds) = args.outage {
+        let terms = Outage {
+            seed: args.seed,
+            nodes,
+            lasts: Duration::from_secs(seconds),
+            rate: args.rate,
+            keeps_hints: !args.without_hints,
+            dir: args.dir.join("outage"),
+        };
+        return until_told(outage::run(&terms, &isolation));
+    }
     let terms = Terms {
         seed: args.seed,
-        nodes: usize::try_from(args.nodes).context("a few nodes")?,
+        nodes,
         lasts: Duration::from_secs(args.seconds),
         rate: args.rate,
         kinds: if args.only.is_empty() {
@@ -94,12 +115,17 @@ fn carry_out(args: Args) -> Result<bool> {
         engine: args.engine,
         dir: args.dir.join(format!("seed-{}", args.seed)),
     };
+    until_told(run(&terms, &isolation))
+}
+
+/// Runs it to its end, or until a signal.
+fn until_told(run: impl Future<Output = Result<bool>>) -> Result<bool> {
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
     runtime.block_on(async {
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;
         tokio::select! {
-            ended = run(&terms, &isolation) => ended,
+            ended = run => ended,
             // Nodes are killed when they are dropped; namespaces end with this process.
             _ = interrupted.recv() => anyhow::bail!("interrupted"),
             _ = terminated.recv() => anyhow::bail!("asked to end"),

@@ -16,12 +16,15 @@ use crate::judge::judge_file;
 use crate::plan::Planner;
 use crate::recording::Recording;
 use crate::ring::{Ring, node_program};
-use crate::site::{Engine, Site};
+use crate::site::{Engine, Settings, Site};
 use crate::workload::ask::Draw;
 use crate::workload::client::{Arena, Client};
 use crate::{convergence, damage};
 
 const CLIENTS: u64 = 12;
+
+/// Size of a node's own file system: soon full, if it is to be.
+const DISK_MIB: u64 = 128;
 
 /// What a run is about.
 #[derive(Debug, Clone)]
@@ -62,7 +65,12 @@ pub async fn run(terms: &Terms, isolation: &Isolation) -> Result<bool> {
         .dir
         .canonicalize()
         .context("find the run's directory")?;
-    let site = Site::make(&dir, isolation, terms.nodes, terms.engine)?;
+    let settings = Settings {
+        engine: terms.engine,
+        keeps_hints: true,
+        disk_mib: DISK_MIB,
+    };
+    let site = Site::make(&dir, isolation, terms.nodes, &settings)?;
     let recording = Recording::begin(&dir)?;
     let arena = |site: &Site| Arena::new(site, terms.nodes, recording, Clock::start());
     let ring = Ring::start(site, (terms.nodes, terms.seed), node_program()?, arena).await?;

@@ -12,9 +12,6 @@ use crate::fault::NodeOrdinal;
 use crate::isolation::Isolation;
 use crate::network;
 
-/// Size of a node's own file system.
-const DISK_MIB: u64 = 128;
-
 /// A keyspace whose values live for a few seconds.
 pub(crate) const SHORT_LIVED: &str = "short";
 
@@ -28,6 +25,17 @@ pub enum Engine {
     Rocksdb,
     /// In memory: every kill loses everything. A run with it has to fail.
     Memory,
+}
+
+/// How the nodes of a run are set up.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// How they keep their data.
+    pub(crate) engine: Engine,
+    /// Whether they keep writes for others that are away.
+    pub(crate) keeps_hints: bool,
+    /// Size of a node's own file system.
+    pub(crate) disk_mib: u64,
 }
 
 /// The places of a run.
@@ -44,7 +52,7 @@ impl Site {
         dir: &Path,
         isolation: &Isolation,
         nodes: usize,
-        engine: Engine,
+        settings: &Settings,
     ) -> Result<Self> {
         let is_isolated = *isolation == Isolation::Namespaces;
         let addresses = if is_isolated {
@@ -65,16 +73,16 @@ impl Site {
         let secret: [u8; 32] = std::array::from_fn(|at| u8::try_from(at).expect("32 at most"));
         std::fs::write(site.context_key_file(), secret).context("write the contexts' secret")?;
         for node in 0..nodes {
-            site.make_node(node, engine)?;
+            site.make_node(node, settings)?;
         }
         Ok(site)
     }
 
-    fn make_node(&self, node: NodeOrdinal, engine: Engine) -> Result<()> {
+    fn make_node(&self, node: NodeOrdinal, settings: &Settings) -> Result<()> {
         let data = self.data_dir(node);
         std::fs::create_dir_all(&data).with_context(|| format!("make {}", data.display()))?;
         if self.is_isolated {
-            let size = format!("size={DISK_MIB}m");
+            let size = format!("size={}m", settings.disk_mib);
             run(
                 "mount",
                 &[
@@ -94,12 +102,12 @@ impl Site {
             peer,
             admin,
         } = &self.addresses[node];
-        let engine = match engine {
+        let engine = match settings.engine {
             Engine::Rocksdb => "rocksdb",
             Engine::Memory => "memory",
         };
         // Small buffers, so that a short run has tables on disk and reads go there.
-        let config = json!({
+        let mut config = json!({
             "name": format!("node-{}", node + 1),
             "data_dir": data,
             "context_key_file": self.context_key_file(),
@@ -108,6 +116,9 @@ impl Site {
             "keyspaces": {SHORT_LIVED: {"default_ttl": SHORT_LIVED_TTL}},
             "drain_timeout": "5s",
         });
+        if !settings.keeps_hints {
+            config["hints"] = json!({"max_bytes": 0});
+        }
         let yaml = serde_yaml::to_string(&config).context("write a configuration")?;
         std::fs::write(self.config_file(node), yaml).context("write a configuration")
     }

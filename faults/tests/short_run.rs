@@ -93,3 +93,13 @@ fn nodes_that_forget_are_found() {
         "the recording is judged alike later"
     );
 }
+
+#[test]
+fn a_node_that_was_away_is_brought_what_it_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = faults(dir.path(), &["--outage", "5", "--nodes", "4"]);
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("hints were delivered"), "{said}");
+    assert!(said.contains(" 0 of "), "{said}");
+}

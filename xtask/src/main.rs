@@ -79,6 +79,12 @@ enum Task {
         #[arg(long, default_value_t = 5)]
         nodes: u64,
     },
+    /// Run real nodes under load of which one is away for long: with hints, and then without
+    Outage {
+        /// How long it is away.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
     /// Run the benchmarks: the libraries', and a local ring of three nodes under load.
     Bench,
 }
@@ -103,6 +109,7 @@ fn main() -> ExitCode {
             minutes,
             nodes,
         } => faults::run(seed, minutes, nodes),
+        Task::Outage { minutes } => faults::outage(minutes),
         Task::Bench => bench::run(),
     };
     match result {
