@@ -12,6 +12,7 @@ mod data;
 mod edges;
 #[cfg(feature = "simulation")]
 mod simulated;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use self::data::Data;
 use self::edges::{Core, Edges, Listeners};
+use self::upkeep::Upkeep;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts};
@@ -98,7 +100,7 @@ pub struct Node {
 struct Background {
     /// Rests of fan-outs, repairs: they end by themselves.
     coordinator: TaskTracker,
-    /// Streams to and from peers, followers of the placement: they end at `stop`.
+    /// Streams to and from peers, upkeep, followers of the placement: they end at `stop`.
     links: TaskTracker,
     stop: CancellationToken,
 }
@@ -186,6 +188,16 @@ impl Node {
             stop: background.stop.clone(),
         });
         replayer.start();
+        let upkeep = Upkeep {
+            config,
+            data: &data,
+            keyspaces: &keyspaces,
+            peers: &peers,
+            membership: &membership,
+            clock: &clock,
+            randomness: &randomness,
+        };
+        let anti_entropy = upkeep.start(&background, &mut registry);
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: data.placement.clone(),
             keyspaces: keyspaces.clone(),
@@ -204,6 +216,7 @@ impl Node {
         let core = Core {
             data,
             coordinator,
+            anti_entropy,
             transport,
             keyspaces,
             contexts: Contexts::new(context_key),

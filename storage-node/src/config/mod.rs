@@ -15,6 +15,7 @@
 //!   sessions: {conflict: lww, default_ttl: 3600, durability: async}
 //! ```
 
+mod anti_entropy;
 mod context_key;
 mod fields;
 mod hints;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use annulus_proto::model::Consistency;
 use serde::Deserialize;
 
+pub use anti_entropy::AntiEntropy;
 pub use hints::HintLimits;
 pub use keyspaces::KeyspaceRules;
 pub use limits::Limits;
@@ -67,6 +69,9 @@ pub struct Config {
     /// How data is kept.
     #[serde(default)]
     pub storage: Storage,
+    /// How owners compare and mend their copies.
+    #[serde(default)]
+    pub anti_entropy: AntiEntropy,
     /// Keyspaces beside `kv` and `data`, and other rules for these two.
     #[serde(default)]
     pub keyspaces: BTreeMap<String, KeyspaceRules>,
@@ -226,6 +231,7 @@ impl Config {
         self.limits.validate()?;
         self.hints.validate()?;
         self.storage.validate()?;
+        self.anti_entropy.validate()?;
         self.build_keyspaces().map(drop)
     }
 }

@@ -11,6 +11,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use super::data::Data;
 use super::{Addresses, Background, StartError};
+use crate::antientropy::AntiEntropy;
 use crate::clock::Clock;
 use crate::config::{Config, Limits, Listen};
 use crate::coordinator::Coordinator;
@@ -83,6 +84,7 @@ async fn bind(
 pub(super) struct Core {
     pub(super) data: Data,
     pub(super) coordinator: Coordinator,
+    pub(super) anti_entropy: AntiEntropy,
     pub(super) transport: TonicTransport,
     pub(super) keyspaces: Arc<Keyspaces>,
     pub(super) contexts: Contexts,
@@ -198,6 +200,7 @@ fn status_source(core: &Core, config: &Config, phase: &PhaseSetter) -> StatusSou
         replica: core.data.replica.clone(),
         transport: core.transport.clone(),
         hints: core.data.hints.clone(),
+        anti_entropy: core.anti_entropy.clone(),
         phase: phase.subscribe(),
     })
 }

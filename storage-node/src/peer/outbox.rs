@@ -298,6 +298,8 @@ fn size_of(body: &request::Body) -> usize {
             delivered.hints.iter().map(|hint| hint.state.len()).sum()
         }
         request::Body::KeepSloppy(kept) => kept.state.len(),
+        request::Body::ReadTree(read) => 4 * read.blocks.len(),
+        request::Body::ReadLeaves(read) => 4 * read.leaves.len(),
         request::Body::InstallPlacement(_)
         | request::Body::Read(_)
         | request::Body::Digest(_)

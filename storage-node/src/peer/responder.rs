@@ -4,6 +4,8 @@
 //! caller with an older placement is refused with ours, a caller with a newer one is asked for it.
 //! The replica checks the partition's fence once more around each merge.
 
+mod tree;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +49,7 @@ struct Inner {
     hints: Hints,
     clock: Arc<dyn Clock>,
     forwarded_writes: Semaphore,
+    tree_reads: Semaphore,
 }
 
 impl Responder {
@@ -60,6 +63,7 @@ impl Responder {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let forwarded_writes = Semaphore::new(MAX_FORWARDED_WRITES);
+        let tree_reads = Semaphore::new(tree::MAX_TREE_READS);
         let inner = Inner {
             placement,
             keyspaces,
@@ -68,6 +72,7 @@ impl Responder {
             hints,
             clock,
             forwarded_writes,
+            tree_reads,
         };
         Self(Arc::new(inner))
     }
@@ -134,6 +139,8 @@ impl Responder {
             }
             request::Body::SloppyRoom(asked) => Ok(self.sloppy_room(asked)),
             request::Body::KeepSloppy(kept) => self.keep_sloppy(kept, &placement, deadline).await,
+            request::Body::ReadTree(read) => self.read_tree(read, deadline).await,
+            request::Body::ReadLeaves(read) => self.read_leaves(read, &placement, deadline).await,
             request::Body::InstallPlacement(install) => return self.install(install).await,
         };
         if fenced && !mistake::is_made(Mistake::FenceOnlyBefore) {

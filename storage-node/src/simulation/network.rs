@@ -471,6 +471,8 @@ fn kind_of(request: &Request) -> &'static str {
         Some(request::Body::DeliverHints(_)) => "deliver hints",
         Some(request::Body::SloppyRoom(_)) => "ask room for a sloppy write",
         Some(request::Body::KeepSloppy(_)) => "keep sloppy",
+        Some(request::Body::ReadTree(_)) => "tree",
+        Some(request::Body::ReadLeaves(_)) => "leaves",
         None => "nothing",
     }
 }
