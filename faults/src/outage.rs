@@ -258,7 +258,11 @@ impl Writers {
 /// Whether it was acknowledged.
 async fn write(ring: &Ring, writer: u64, number: u64) -> bool {
     let name = format!("w{writer}n{number}");
-    let keyspace = if number.is_multiple_of(2) { "kv" } else { "data" };
+    let keyspace = if number.is_multiple_of(2) {
+        "kv"
+    } else {
+        "data"
+    };
     let ask = Ask {
         key: KeyName::new(keyspace, name.clone()),
         what: What::Put { name, filling: 100 },

@@ -12,6 +12,8 @@
 //! | `peer` | asking other nodes, and answering them |
 //! | `placement` | which node owns what, epoch by epoch, on this node's disk |
 //! | [`replica`] | applying versions to local storage |
+//! | [`antientropy`] | finding and mending what owners of a partition have different |
+//! | [`hash_tree`] | sums over a vnode's keys, by which copies are compared |
 //! | [`storage`] | bytes that survive |
 //! | [`keyspace`] | rules of groups of keys |
 //! | [`telemetry`] | logs and metrics |
@@ -25,11 +27,13 @@
 // The order of a hash map is not repeated by a simulation's seed.
 #![warn(clippy::iter_over_hash_type)]
 
+pub mod antientropy;
 pub mod args;
 pub mod clock;
 pub mod config;
 mod coordinator;
 pub mod entropy;
+pub mod hash_tree;
 mod hints;
 pub mod keyspace;
 mod membership;

@@ -57,6 +57,14 @@ pub enum Mistake {
     GossipEvicts,
     /// A node that nobody answers accuses those that it asked, without a witness.
     SlowObserverAccuses,
+    /// The hash of a key in the hash tree covers values, expiry and remembered requests.
+    TreeHashesValues,
+    /// The hash tree is changed after the data, in a batch of its own.
+    TreeInItsOwnBatch,
+    /// Anti-entropy moves keys without looking a second time.
+    RepairUnconfirmed,
+    /// Anti-entropy writes what it was sent as a new write.
+    ExchangeMints,
 }
 
 /// Whether this mistake is being made here.

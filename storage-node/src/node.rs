@@ -13,6 +13,7 @@ mod edges;
 mod own_state;
 #[cfg(feature = "simulation")]
 mod simulated;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use self::data::Data;
 use self::edges::{Core, Edges, Listeners};
 use self::own_state::own_state;
+use self::upkeep::Upkeep;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts};
@@ -105,7 +107,7 @@ pub struct Node {
 struct Background {
     /// Rests of fan-outs, repairs: they end by themselves.
     coordinator: TaskTracker,
-    /// Streams to and from peers, followers of the placement: they end at `stop`.
+    /// Streams to and from peers, upkeep, followers of the placement: they end at `stop`.
     links: TaskTracker,
     stop: CancellationToken,
 }
@@ -193,6 +195,16 @@ impl Node {
             stop: background.stop.clone(),
         });
         replayer.start();
+        let upkeep = Upkeep {
+            config,
+            data: &data,
+            keyspaces: &keyspaces,
+            peers: &peers,
+            membership: &view,
+            clock: &clock,
+            randomness: &randomness,
+        };
+        let anti_entropy = upkeep.start(&background, &mut registry);
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: data.placement.clone(),
             keyspaces: keyspaces.clone(),
@@ -225,6 +237,7 @@ impl Node {
             coordinator,
             membership: membership.clone(),
             admission,
+            anti_entropy,
             transport,
             keyspaces,
             contexts: Contexts::new(context_key),

@@ -15,6 +15,7 @@
 //!   sessions: {conflict: lww, default_ttl: 3600, durability: async}
 //! ```
 
+mod anti_entropy;
 mod context_key;
 mod fields;
 mod gossip;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use annulus_proto::model::Consistency;
 use serde::Deserialize;
 
+pub use anti_entropy::AntiEntropy;
 pub use gossip::Gossip;
 pub use hints::HintLimits;
 pub use keyspaces::KeyspaceRules;
@@ -72,6 +74,9 @@ pub struct Config {
     /// How nodes find out about each other.
     #[serde(default)]
     pub gossip: Gossip,
+    /// How owners compare and mend their copies.
+    #[serde(default)]
+    pub anti_entropy: AntiEntropy,
     /// Keyspaces beside `kv` and `data`, and other rules for these two.
     #[serde(default)]
     pub keyspaces: BTreeMap<String, KeyspaceRules>,
@@ -232,6 +237,7 @@ impl Config {
         self.hints.validate()?;
         self.storage.validate()?;
         self.gossip.validate()?;
+        self.anti_entropy.validate()?;
         self.build_keyspaces().map(drop)
     }
 }

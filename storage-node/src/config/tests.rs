@@ -39,6 +39,7 @@ consistency: {read: 1, write: ALL}
 limits: {max_connections: 5, default_request_timeout: 500ms}
 storage: {engine: memory, compaction: universal, blob_min_bytes: 4096}
 hints: {window: 1h, ttl: 2h, max_bytes: 1000, replay_jitter: 0s}
+anti_entropy: {interval: 5m, bytes_per_second: 1000000}
 keyspaces:
   data: {read: one}
   sessions: {conflict: lww, write: 2, default_ttl: 60, durability: async, max_value_bytes: 100, allow_sloppy: true}
@@ -109,6 +110,12 @@ fn a_bad_field_is_named() {
         ("gossip: {fanout: 0}", "gossip.fanout"),
         ("gossip: {probe_timeout: 2s}", "gossip.probe_timeout"),
         ("gossip: {down_after: 1s}", "gossip.down_after"),
+        ("anti_entropy: {interval: 1ms}", "anti_entropy.interval"),
+        ("anti_entropy: {bound: 1m}", "anti_entropy.bound"),
+        (
+            "anti_entropy: {leaves_per_round: 0}",
+            "anti_entropy.leaves_per_round",
+        ),
         ("keyspaces: {A: {}}", "keyspaces.A"),
         (
             "keyspaces: {a: {default_ttl: -1}}",

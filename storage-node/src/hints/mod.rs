@@ -7,6 +7,7 @@
 //! | [`credit`] | the receiver's leave to send (pure) |
 //! | [`attempts`] | when an owner is tried (pure) |
 //! | [`mod@fallbacks`] | who stands in for an owner (pure) |
+//! | [`marks`] | what lacks writes that nobody keeps (pure) |
 //! | [`store`] | the driver that keeps, removes and marks |
 //! | [`receiver`] | the driver that takes what others kept |
 //! | [`replayer`], [`delivery`] | the driver that delivers: one task a target; one page of its hints |
@@ -30,6 +31,7 @@ mod backlog;
 mod credit;
 mod delivery;
 mod fallbacks;
+mod marks;
 mod metrics;
 mod receiver;
 mod record;
@@ -39,6 +41,7 @@ mod store;
 pub(crate) use backlog::TargetBacklog;
 pub(crate) use credit::Grant;
 pub(crate) use fallbacks::fallbacks;
+pub(crate) use marks::MarkNumber;
 pub(crate) use metrics::HintMetrics;
 pub(crate) use receiver::{Handover, Taken};
 #[cfg(feature = "simulation")]

@@ -3,7 +3,6 @@
 //! All changes of one key's hint are made by its partition's committer, in turn: so a write that comes
 //! while an earlier one is on its way joins it, and a removal takes only what was sent.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +16,10 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use super::backlog::{Backlog, DropReason, Item, TargetBacklog};
 use super::credit::Credit;
+use super::marks::{MARK_PREFIX, MarkNumber, Marks, Place, mark_key, read_mark};
 use super::metrics::HintMetrics;
 use super::record::{self, Hint};
 use crate::clock::Clock;
@@ -31,9 +30,6 @@ use crate::overload::Overload;
 use crate::replica::{AsideRecords, KeyAddress, Replica, ReplicaError};
 use crate::storage::key_encoding::DecodedKey;
 use crate::storage::{EngineError, Entry, KeyRange, ScanLimit, Space};
-
-/// Prefix of the marks in [`Space::Meta`]; `target (16) | partition (2, big-endian)` follows.
-const MARK_PREFIX: &[u8] = b"repair/";
 
 /// What a start reads at a time.
 const LOAD_PAGE: ScanLimit = ScanLimit {
@@ -85,8 +81,8 @@ pub(super) struct Inner {
     is_anyone_away: AtomicBool,
     pub(super) credit: Mutex<Credit>,
     /// What lacks writes that nobody keeps.
-    marks: Mutex<BTreeSet<(NodeId, PartitionId)>>,
-    /// Moves when a target is owed something, or a mark was made.
+    marks: Mutex<Marks>,
+    /// Moves when a target is owed its first hint.
     changes: watch::Sender<u64>,
 }
 
@@ -297,46 +293,56 @@ impl Hints {
     /// An ordinary hint is not kept, or no more: counts it, and marks its partition at the target.
     pub(super) fn dropped(&self, target: NodeId, partition: PartitionId, reason: DropReason) {
         self.0.metrics.dropped(reason);
-        if !self.0.marks.lock().insert((target, partition)) {
+        let place = (target, partition);
+        if !self.0.marks.lock().set(place) {
             return;
         }
         tracing::info!(%target, %partition, reason = reason.as_str(), "hints are dropped");
-        self.write_mark(target, partition, true);
-        self.0.changed();
+        self.write_mark(place);
     }
 
     /// Partitions that lack writes at a node, which nobody keeps for it: to be compared with it.
     pub(crate) fn repairs_needed(&self) -> Vec<(PartitionId, NodeId)> {
         let marks = self.0.marks.lock();
-        marks
-            .iter()
-            .map(|(target, partition)| (*partition, *target))
+        let places = marks.places();
+        places
+            .map(|(target, partition)| (partition, target))
             .collect()
     }
 
-    /// The partition was compared with the node, from before this call on.
-    #[expect(dead_code, reason = "anti-entropy calls it when it is there")]
-    pub(crate) fn repaired(&self, partition: PartitionId, target: NodeId) {
-        if self.0.marks.lock().remove(&(target, partition)) {
-            self.write_mark(target, partition, false);
+    /// The mark for [`Self::repairs_needed`], to be asked for before a comparison begins.
+    pub(crate) fn mark(&self, partition: PartitionId, target: NodeId) -> Option<MarkNumber> {
+        self.0.marks.lock().number((target, partition))
+    }
+
+    /// The partition was compared with the node, from when it had this mark on. What was lost since then
+    /// stays marked.
+    pub(crate) fn repaired(&self, partition: PartitionId, target: NodeId, mark: MarkNumber) {
+        let place = (target, partition);
+        if self.0.marks.lock().clear(place, mark) {
+            self.write_mark(place);
         }
     }
 
-    /// A mark that is lost in a crash before it is on disk was lost with the hint that it stands for.
-    fn write_mark(&self, target: NodeId, partition: PartitionId, is_set: bool) {
-        let replica = self.0.replica.clone();
+    /// Brings the record of a mark in line with memory; in which order this is done does not matter, since
+    /// each looks in the partition's turn. A mark that is lost in a crash before it is on disk was lost
+    /// with the hint that it stands for.
+    fn write_mark(&self, place: Place) {
+        let (target, partition) = place;
+        let hints = self.clone();
         self.0.tasks.spawn(async move {
-            let key: Bytes = mark_key(target, partition).into();
-            let weight = (key.len(), false);
+            let key: Bytes = mark_key(place).into();
+            let (inner, weight) = (hints.0.clone(), (key.len(), false));
             let work = move |records: &mut AsideRecords<'_>| {
-                if is_set {
+                if inner.marks.lock().number(place).is_some() {
                     records.put(Space::Meta, key, Bytes::new());
                 } else {
                     records.delete(Space::Meta, key);
                 }
                 Ok(())
             };
-            if let Err(error) = replica.write_aside(partition, weight, work).await {
+            let written = hints.0.replica.write_aside(partition, weight, work).await;
+            if let Err(error) = written {
                 tracing::warn!(%error, %target, %partition, "a mark for repair was not written");
             }
         });
@@ -380,7 +386,7 @@ impl Hints {
         self.0.backlog.lock().sloppy_of(partition)
     }
 
-    /// Moves when a target is owed its first hint, or a mark was made.
+    /// Moves when a target is owed its first hint.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
     }
@@ -481,12 +487,8 @@ fn load_backlog(replica: &Replica) -> Result<Backlog, EngineError> {
     Ok(backlog)
 }
 
-fn mark_key(target: NodeId, partition: PartitionId) -> Vec<u8> {
-    [MARK_PREFIX, target.0.as_bytes(), &partition.0.to_be_bytes()].concat()
-}
-
-fn load_marks(replica: &Replica) -> Result<BTreeSet<(NodeId, PartitionId)>, EngineError> {
-    let mut marks = BTreeSet::new();
+fn load_marks(replica: &Replica) -> Result<Marks, EngineError> {
+    let mut marks = Marks::default();
     let mut range = KeyRange::with_prefix(MARK_PREFIX);
     loop {
         let page = replica.scan_at_start(Space::Meta, &range, LOAD_PAGE)?;
@@ -494,25 +496,8 @@ fn load_marks(replica: &Replica) -> Result<BTreeSet<(NodeId, PartitionId)>, Engi
             return Ok(marks);
         };
         range = range.after(&last.key);
-        marks.extend(page.iter().filter_map(|entry| read_mark(&entry.key)));
-    }
-}
-
-fn read_mark(key: &[u8]) -> Option<(NodeId, PartitionId)> {
-    let (target, partition) = key.strip_prefix(MARK_PREFIX)?.split_first_chunk::<16>()?;
-    let partition = u16::from_be_bytes(partition.try_into().ok()?);
-    Some((NodeId(Uuid::from_bytes(*target)), PartitionId(partition)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mark_is_read_back() {
-        let (target, partition) = (NodeId(Uuid::from_u128(77)), PartitionId(513));
-        let key = mark_key(target, partition);
-        assert_eq!(read_mark(&key), Some((target, partition)));
-        assert_eq!(read_mark(b"vnode/ab"), None);
+        for place in page.iter().filter_map(|entry| read_mark(&entry.key)) {
+            marks.set(place);
+        }
     }
 }

@@ -11,6 +11,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use super::data::Data;
 use super::{Addresses, Background, StartError};
+use crate::antientropy::AntiEntropy;
 use crate::clock::Clock;
 use crate::config::{Config, Limits, Listen};
 use crate::coordinator::Coordinator;
@@ -87,6 +88,7 @@ pub(super) struct Core {
     pub(super) membership: Membership,
     /// As many client requests as may be worked on at once.
     pub(super) admission: Arc<Semaphore>,
+    pub(super) anti_entropy: AntiEntropy,
     pub(super) transport: TonicTransport,
     pub(super) keyspaces: Arc<Keyspaces>,
     pub(super) contexts: Contexts,
@@ -203,6 +205,7 @@ fn status_source(core: &Core, config: &Config, phase: &PhaseSetter) -> StatusSou
         transport: core.transport.clone(),
         hints: core.data.hints.clone(),
         membership: core.membership.clone(),
+        anti_entropy: core.anti_entropy.clone(),
         phase: phase.subscribe(),
     })
 }

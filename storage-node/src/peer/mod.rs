@@ -13,7 +13,7 @@
 //! | [`tonic_transport`] | the transport over gRPC: a link to every other node |
 //! | [`responder`] | answers one request; the epoch rules of the callee |
 //! | [`service`] | the gRPC service: batches in, batches out |
-//! | [`wire`] | the node's own types to and from the messages |
+//! | [`wire`], [`tree_wire`] | the node's own types to and from the messages |
 //!
 //! Invariants: a call that was never written to the stream is told from one that may have arrived;
 //! a request is acted on only by the node that it is meant for, in the cluster that it is meant for,
@@ -32,6 +32,7 @@ mod responder;
 mod service;
 mod tonic_transport;
 mod transport;
+mod tree_wire;
 mod wire;
 
 #[cfg(test)]

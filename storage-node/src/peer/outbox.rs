@@ -299,6 +299,8 @@ fn size_of(body: &request::Body) -> usize {
         }
         request::Body::KeepSloppy(kept) => kept.state.len(),
         // Of gossip a few small rumors at most.
+        request::Body::ReadTree(read) => 4 * read.blocks.len(),
+        request::Body::ReadLeaves(read) => 4 * read.leaves.len(),
         request::Body::InstallPlacement(_)
         | request::Body::Read(_)
         | request::Body::Digest(_)

@@ -5,6 +5,7 @@
 //! - The callee's placement is older: it is handed ours and asked once more.
 
 mod membership_calls;
+mod tree;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -228,7 +229,7 @@ impl Peers {
         let asked_at = self.0.clock.now();
         let answer = self.0.transport.call(to, call, deadline).await;
         // Waiting in vain is a sample too: a peer that hangs must not look fast. A forwarded write
-        // takes as long as others let it, and hints come in heaps.
+        // takes as long as others let it, hints come in heaps, and trees are read when there is time.
         if measured && !matches!(answer, Err(PeerCallError::NotSent { .. })) {
             self.0
                 .latencies
@@ -319,6 +320,8 @@ pub(super) fn unexpected(to: NodeId, body: &reply::Body) -> PeerFailure {
         reply::Body::Gossip(_) => "gossip",
         reply::Body::Reach(_) => "reach",
         reply::Body::Error(_) => "error",
+        reply::Body::Tree(_) => "tree",
+        reply::Body::Leaves(_) => "leaves",
     };
     PeerFailure::Lost(format!("node {to} answered another question ({kind})"))
 }

@@ -4,6 +4,8 @@
 //! caller with an older placement is refused with ours, a caller with a newer one is asked for it.
 //! The replica checks the partition's fence once more around each merge.
 
+mod tree;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +51,7 @@ struct Inner {
     membership: Membership,
     clock: Arc<dyn Clock>,
     forwarded_writes: Semaphore,
+    tree_reads: Semaphore,
 }
 
 impl Responder {
@@ -63,6 +66,7 @@ impl Responder {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let forwarded_writes = Semaphore::new(MAX_FORWARDED_WRITES);
+        let tree_reads = Semaphore::new(tree::MAX_TREE_READS);
         let inner = Inner {
             placement,
             keyspaces,
@@ -72,6 +76,7 @@ impl Responder {
             membership,
             clock,
             forwarded_writes,
+            tree_reads,
         };
         Self(Arc::new(inner))
     }
@@ -140,6 +145,8 @@ impl Responder {
             }
             request::Body::SloppyRoom(asked) => Ok(self.sloppy_room(asked)),
             request::Body::KeepSloppy(kept) => self.keep_sloppy(kept, &placement, deadline).await,
+            request::Body::ReadTree(read) => self.read_tree(read, deadline).await,
+            request::Body::ReadLeaves(read) => self.read_leaves(read, &placement, deadline).await,
             request::Body::InstallPlacement(install) => return self.install(install).await,
             request::Body::Gossip(gossip) => return self.gossip(&gossip),
             request::Body::Reach(reach) => return self.reach(&reach, deadline).await,

@@ -180,6 +180,8 @@ impl PlacementStore {
             Some(index) => placement.partitions_of(index).collect(),
             None => Vec::new(),
         };
+        let kept = self.0.replica.keep_trees(placement.partitions()).await;
+        kept.map_err(|error| InstallError::Vnodes { epoch, error })?;
         let made = self.0.replica.own(owned, epoch).await;
         made.map_err(|error| InstallError::Vnodes { epoch, error })?;
         self.0.current.store(Some(placement));

@@ -6,6 +6,7 @@ use annulus_proto::model::Key;
 use annulus_ring::{PartitionId, Placement, Token};
 use bytes::Bytes;
 
+use crate::hash_tree::Leaf;
 use crate::keyspace::Keyspace;
 use crate::storage::key_encoding;
 
@@ -16,6 +17,7 @@ pub struct KeyAddress {
     keyspace: Arc<Keyspace>,
     key: Key,
     stored: Bytes,
+    leaf: Leaf,
 }
 
 impl KeyAddress {
@@ -34,6 +36,7 @@ impl KeyAddress {
             keyspace,
             key,
             stored,
+            leaf: Leaf::of(placement.partitions(), token),
         }
     }
 
@@ -55,6 +58,11 @@ impl KeyAddress {
     /// The key as the engine knows it, for those who keep records or look at disks by it.
     pub(crate) fn stored_bytes(&self) -> &Bytes {
         &self.stored
+    }
+
+    /// Its leaf of the vnode's hash tree.
+    pub(super) fn leaf(&self) -> Leaf {
+        self.leaf
     }
 
     /// The key as the engine knows it.

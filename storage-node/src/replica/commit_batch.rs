@@ -2,19 +2,21 @@
 //! after in the same batch, and who waits.
 //!
 //! `sync` and `async` keyspaces share a group but not a log write, so that the latter never wait
-//! for an fsync.
+//! for an fsync. What the states change in the vnodes' hash trees is in the log write of the states.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use annulus_causality::KeyState;
-use annulus_ring::RingEpoch;
+use annulus_ring::{PartitionId, RingEpoch};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::address::KeyAddress;
 use super::error::ReplicaError;
 use super::operation::Merged;
 use super::vnode::Vnode;
+use crate::hash_tree::Changes;
 use crate::keyspace::Durability;
 use crate::mistake::{self, Mistake};
 use crate::storage::{Batch, Engine, EngineError, Space};
@@ -71,6 +73,30 @@ impl Waiter {
 pub(super) struct LogWrite {
     pub(super) batch: Batch,
     pub(super) waiters: Vec<Waiter>,
+    trees: BTreeMap<PartitionId, (Arc<Vnode>, Changes)>,
+    /// For [`Mistake::TreeInItsOwnBatch`].
+    pub(super) late: Batch,
+}
+
+impl LogWrite {
+    /// Nothing more comes: puts the trees' changes in.
+    fn seal(&mut self) {
+        let batch = if mistake::is_made(Mistake::TreeInItsOwnBatch) {
+            &mut self.late
+        } else {
+            &mut self.batch
+        };
+        for (partition, (_, changes)) in &self.trees {
+            changes.put_into(batch, *partition);
+        }
+    }
+
+    /// The engine has taken it.
+    pub(super) fn written(&self) {
+        for (vnode, changes) in self.trees.values() {
+            vnode.root_changed(&changes.root());
+        }
+    }
 }
 
 /// See the module.
@@ -92,15 +118,26 @@ impl CommitBatch {
     /// A key's new state.
     pub(super) fn put(
         &mut self,
-        durability: Durability,
-        stored_key: &Bytes,
-        state: Arc<KeyState>,
+        vnode: &Arc<Vnode>,
+        address: &KeyAddress,
+        before: Option<&KeyState>,
+        after: Arc<KeyState>,
         record: Bytes,
     ) {
-        self.log(durability)
-            .batch
-            .put(Space::Data, stored_key.clone(), record);
-        self.states.insert(stored_key.clone(), state);
+        let stored = address.stored();
+        let log = self.log(address.keyspace().durability);
+        log.batch.put(Space::Data, stored.clone(), record);
+        let tree = log.trees.entry(vnode.partition());
+        let (_, changes) = tree.or_insert_with(|| (vnode.clone(), Changes::default()));
+        changes.add(address.leaf(), stored, before, Some(&after));
+        self.states.insert(stored.clone(), after);
+    }
+
+    /// Nothing more comes.
+    pub(super) fn seal(mut self) -> Self {
+        self.synced.seal();
+        self.buffered.seal();
+        self
     }
 
     /// A record beside the data, as the earlier operations of this batch left it on the engine.

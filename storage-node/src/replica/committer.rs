@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use annulus_causality::{HlcClock, KeyState, Received, VnodeClock};
-use annulus_ring::RingEpoch;
+use annulus_ring::{PartitionCount, RingEpoch};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -21,15 +21,17 @@ use super::fatal::Fatal;
 use super::metrics::ReplicaMetrics;
 use super::operation::{Durable, Merge, Merged, Minted, Write};
 use super::record::{self, Record};
+use super::stored_tree::{self, Checked};
 use super::transition;
 use super::vnode::Vnode;
 use crate::clock::Clock;
+use crate::hash_tree::Block;
 use crate::keyspace::Durability;
 use crate::mistake::{self, Mistake};
 use crate::storage::bounded_queue::BoundedQueue;
 use crate::storage::free_space::FreeSpace;
 use crate::storage::high_water::HighWater;
-use crate::storage::{Engine, EngineError, Persistence, Space};
+use crate::storage::{Batch, Engine, EngineError, Persistence, Space, SumBlock};
 use crate::witness;
 
 /// How much one group commit may gather.
@@ -57,6 +59,20 @@ pub(super) enum Operation {
         aside: Aside,
         reply: oneshot::Sender<Result<(), ReplicaError>>,
     },
+    /// Reads the root block of a vnode's hash tree, which from then on is kept in memory. Here, because
+    /// nobody else knows a moment at which the engine and what is in memory agree.
+    ReadRoot {
+        vnode: Arc<Vnode>,
+        reply: oneshot::Sender<Result<SumBlock, ReplicaError>>,
+    },
+    /// Compares a block of a vnode's hash tree with the data, and mends it. Here, because nothing else
+    /// writes the vnode meanwhile.
+    MendTree {
+        vnode: Arc<Vnode>,
+        partitions: PartitionCount,
+        block: Block,
+        reply: oneshot::Sender<Result<Checked, ReplicaError>>,
+    },
 }
 
 /// What an operation costs beside its values.
@@ -70,6 +86,7 @@ impl Operation {
                 Self::Mint { write, .. } => write.content.as_ref().map_or(0, Bytes::len),
                 Self::Merge { merge, .. } => merge.state.value_bytes(),
                 Self::Aside { aside, .. } => aside.bytes,
+                Self::ReadRoot { .. } | Self::MendTree { .. } => 0,
             }
     }
 
@@ -85,6 +102,12 @@ impl Operation {
             Self::Aside { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
+            Self::ReadRoot { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
+            Self::MendTree { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
         }
     }
 
@@ -93,6 +116,8 @@ impl Operation {
             Self::Mint { reply, .. } => reply.is_closed(),
             Self::Merge { reply, .. } => reply.is_closed(),
             Self::Aside { reply, .. } => reply.is_closed(),
+            Self::ReadRoot { reply, .. } => reply.is_closed(),
+            Self::MendTree { reply, .. } => reply.is_closed(),
         }
     }
 }
@@ -139,7 +164,7 @@ impl Committer {
         for operation in group {
             self.apply(operation, &mut batch);
         }
-        batch
+        batch.seal()
     }
 
     fn gather(&self, first: Operation) -> Vec<Operation> {
@@ -202,7 +227,51 @@ impl Committer {
                     let _ = reply.send(Err(error));
                 }
             },
+            Operation::ReadRoot { vnode, reply } => {
+                let _ = reply.send(self.read_root(&vnode));
+            }
+            Operation::MendTree {
+                vnode,
+                partitions,
+                block,
+                reply,
+            } => {
+                let _ = reply.send(self.mend_tree(&vnode, partitions, block));
+            }
         }
+    }
+
+    /// Nothing of this group is in the engine yet: it comes on top when it is written.
+    fn read_root(&self, vnode: &Vnode) -> Result<SumBlock, ReplicaError> {
+        if let Some(root) = vnode.root() {
+            return Ok(root);
+        }
+        let root = stored_tree::root(self.engine.as_ref(), vnode.partition())?;
+        vnode.set_root(root.clone());
+        Ok(root)
+    }
+
+    /// What this group changes comes on top, in the data and in the tree alike.
+    fn mend_tree(
+        &self,
+        vnode: &Vnode,
+        partitions: PartitionCount,
+        block: Block,
+    ) -> Result<Checked, ReplicaError> {
+        let (engine, mut mends) = (self.engine.as_ref(), Batch::new());
+        let partition = vnode.partition();
+        let checked = stored_tree::check(engine, partitions, partition, block, &mut mends)?;
+        if !mends.is_empty() {
+            let written = engine.write(&mends, Persistence::Buffered);
+            written.map_err(|error| {
+                self.fatal.raise(&error.to_string());
+                ReplicaError::LogFailed(error)
+            })?;
+            if vnode.root().is_some() {
+                vnode.set_root(stored_tree::root(engine, partition)?);
+            }
+        }
+        Ok(checked)
     }
 
     fn aside(&self, aside: Aside, batch: &mut CommitBatch) -> Result<(), ReplicaError> {
@@ -230,13 +299,8 @@ impl Committer {
         let state = Arc::new(transition.state);
         let record = Record::of(address.stored(), &state);
         if !transition.replayed {
-            let durability = address.keyspace().durability;
-            batch.put(
-                durability,
-                address.stored(),
-                state.clone(),
-                record.bytes().clone(),
-            );
+            let bytes = record.bytes().clone();
+            batch.put(vnode, address, local.as_deref(), state.clone(), bytes);
         }
         Ok(Minted {
             state,
@@ -284,8 +348,13 @@ impl Committer {
         if changed {
             let state = Arc::new(state);
             let record = Record::of(address.stored(), &state);
-            let durability = address.keyspace().durability;
-            batch.put(durability, address.stored(), state, record.bytes().clone());
+            batch.put(
+                vnode,
+                address,
+                local.as_deref(),
+                state,
+                record.bytes().clone(),
+            );
         }
         Ok(Merged { changed, differs })
     }
@@ -354,6 +423,10 @@ impl Committer {
         self.metrics.log_bytes.inc_by(log.batch.bytes() as u64);
         let (before, begun) = (self.engine.sequence(), self.clock.now());
         self.engine.write(&log.batch, persistence)?;
+        if !log.late.is_empty() {
+            self.engine.write(&log.late, Persistence::Buffered)?;
+        }
+        log.written();
         if persistence == Persistence::Synced {
             let took = self.clock.now().saturating_duration_since(begun);
             self.metrics.log_sync_seconds.observe(took.as_secs_f64());

@@ -1,5 +1,8 @@
 //! How everybody else asks the replica: start, operations, stop.
 
+mod scrub;
+mod tree;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +21,7 @@ use super::fatal::Fatal;
 use super::metrics::ReplicaMetrics;
 use super::operation::{DigestPage, KeyDigest, Merge, Merged, Minted, VnodeStatus, Write};
 use super::record;
+use super::stored_tree;
 use super::vnode::Vnodes;
 use super::workers::Workers;
 use crate::clock::Clock;
@@ -164,6 +168,8 @@ impl Replica {
             detail: error.to_string(),
         };
         let vnodes = Vnodes::load(engine.as_ref(), recovered.clean)?;
+        // Notes an empty start; data without trees gets them once the placement is known.
+        stored_tree::are_kept(engine.as_ref())?;
         let metrics = ReplicaMetrics::register(registry, engine.clone());
         let limit = QueueLimit {
             items: options.queue_operations,

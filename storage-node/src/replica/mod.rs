@@ -11,6 +11,7 @@
 //! | [`workers`] | whether that is a thread, or a task of a simulation |
 //! | [`vnode`] | the vnodes: identity, supply of key epochs, the fence |
 //! | [`record`] | a key's state on disk, under a checksum |
+//! | [`stored_tree`] | the vnodes' hash trees on disk |
 //! | [`version`] | the number that `lww` keyspaces show as the version |
 //! | [`fatal`] | the end of a node that can't trust its disk any more |
 //! | [`error`], [`metrics`] | what failed; figures |
@@ -36,6 +37,7 @@ mod handle;
 mod metrics;
 mod operation;
 mod record;
+mod stored_tree;
 mod transition;
 mod version;
 mod vnode;
@@ -48,7 +50,11 @@ pub use address::KeyAddress;
 pub(crate) use aside::AsideRecords;
 pub use error::ReplicaError;
 pub use handle::{Replica, ReplicaOptions};
-pub use operation::{DigestPage, Durable, KeyDigest, Merge, Merged, Minted, VnodeStatus, Write};
+pub use operation::{
+    DigestPage, Durable, KeyDigest, Merge, Merged, Minted, Scrubbed, VnodeStatus, Write,
+};
 #[cfg(feature = "simulation")]
 pub(crate) use record::decode as decode_record;
+#[cfg(feature = "simulation")]
+pub(crate) use stored_tree::recompute as recompute_tree;
 pub use version::{version_at, version_of};

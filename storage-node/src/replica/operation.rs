@@ -100,6 +100,19 @@ pub struct Merged {
     pub differs: bool,
 }
 
+/// What came of scrubbing a part of a vnode.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// Bytes of records read.
+    pub bytes: usize,
+    /// Sums of the tree that were not those of the data, and are now.
+    pub wrong: usize,
+    /// Blocks of leaves with a record that can't be read back.
+    pub unreadable: usize,
+    /// Where to go on; `None`: this was the last part.
+    pub next: Option<u32>,
+}
+
 /// One vnode, for people and the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VnodeStatus {

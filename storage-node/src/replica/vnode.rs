@@ -1,5 +1,5 @@
 //! The vnodes of this node: the identity of each copy of a partition, its supply of key epochs,
-//! and its fence.
+//! its fence, and the root block of its hash tree.
 //!
 //! Invariants: a vnode's record is on disk before the vnode is used, and so is every lease of key
 //! epochs (rule V2); the fence never falls while the node runs.
@@ -18,7 +18,9 @@ use super::error::ReplicaError;
 use super::operation::VnodeStatus;
 use crate::entropy::Randomness;
 use crate::mistake::{self, Mistake};
-use crate::storage::{Batch, Engine, EngineError, KeyRange, Persistence, ScanLimit, Space};
+use crate::storage::{
+    Batch, Engine, EngineError, KeyRange, Persistence, ScanLimit, Space, SumBlock,
+};
 
 const KEY_PREFIX: &[u8] = b"vnode/";
 
@@ -37,6 +39,8 @@ pub(super) struct Vnode {
     fence: AtomicU64,
     /// Used by the partition's committer only, except for a look at it.
     clock: Mutex<VnodeClock>,
+    /// As on disk; `None` until somebody asks. Changed by the partition's committer only.
+    root: Mutex<Option<SumBlock>>,
 }
 
 impl fmt::Debug for Vnode {
@@ -54,7 +58,29 @@ impl Vnode {
             partition,
             fence,
             clock: Mutex::new(clock),
+            root: Mutex::default(),
         })
+    }
+
+    pub(super) fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// The root block of the vnode's hash tree, if it was read already.
+    pub(super) fn root(&self) -> Option<SumBlock> {
+        self.root.lock().clone()
+    }
+
+    /// What the engine holds now.
+    pub(super) fn set_root(&self, root: SumBlock) {
+        *self.root.lock() = Some(root);
+    }
+
+    /// The engine has taken these changes.
+    pub(super) fn root_changed(&self, changes: &SumBlock) {
+        if let Some(root) = &mut *self.root.lock() {
+            root.combine(&changes.encode());
+        }
     }
 
     /// Whether an operation of that epoch may be served.

@@ -1,6 +1,7 @@
 //! Several simulated nodes under one placement.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use annulus_proto::model::{Key, KeyspaceName};
 use annulus_ring::Placement;
@@ -13,7 +14,20 @@ use super::network::Network;
 use super::observer::Observer;
 use super::sim_node::{SimNode, Surroundings};
 use super::trace::Trace;
+use crate::antientropy::Settings;
 use crate::config::HintLimits;
+
+/// Anti-entropy in a hurry, so that a short run has some of it.
+fn anti_entropy(interval: Duration) -> Settings {
+    Settings {
+        interval,
+        bound: interval * 3,
+        outage: Duration::from_secs(2),
+        confirm_after: Duration::from_millis(500),
+        bytes_per_second: 5_000_000,
+        leaves_per_round: 256,
+    }
+}
 
 /// Nodes, their network and their trace.
 pub struct SimCluster {
@@ -32,18 +46,13 @@ impl std::fmt::Debug for SimCluster {
 }
 
 impl SimCluster {
-    /// So many nodes, none of them started; each key has `replicas` owners. Call it within a paused
-    /// current-thread runtime.
-    pub fn new(seed: u64, nodes: u16, replicas: u16, observer: &Arc<dyn Observer>) -> Self {
-        Self::with_hints(seed, nodes, replicas, HintLimits::default(), observer)
-    }
-
-    /// As [`Self::new`], with bounds for the hints.
-    pub fn with_hints(
+    /// So many nodes, none of them started; each key has `replicas` owners, and two owners' copies are
+    /// compared once in `compared_every`, or never. Call it within a paused current-thread runtime.
+    pub fn new(
         seed: u64,
         nodes: u16,
         replicas: u16,
-        hint_limits: HintLimits,
+        (hint_limits, compared_every): (HintLimits, Option<Duration>),
         observer: &Arc<dyn Observer>,
     ) -> Self {
         let began = Instant::now();
@@ -67,6 +76,7 @@ impl SimCluster {
             trace: trace.clone(),
             keyspaces: layout.keyspaces().clone(),
             hint_limits,
+            anti_entropy: compared_every.map(anti_entropy),
         };
         let node = |(number, disk): (u16, &SimDisk)| {
             let (id, name) = (id_of(number), format!("n{number}"));

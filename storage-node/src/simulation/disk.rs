@@ -10,6 +10,7 @@
 //! A process that has died can't reach its disk any more, whatever of it still runs.
 
 mod pace;
+mod trees;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -19,6 +20,7 @@ use annulus_ring::NodeId;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use self::trees::taken_out;
 use super::chance::Chance;
 use super::observer::{HintRemoved, Observer, Wrote};
 use super::trace::Trace;
@@ -200,19 +202,23 @@ impl SimDisk {
         true
     }
 
-    /// So many in a thousand of the clients' records are gone, as if they had never been. How many
-    /// those are. Call it while no process has the disk.
+    /// So many in a thousand of the clients' records are gone, from the hash trees too, as if they had never
+    /// been. How many those are. Call it while no process has the disk.
     pub fn lose_records(&self, per_mille: u64) -> usize {
         let medium = self.0.medium.lock();
-        let mut batch = Batch::new();
+        let (mut batch, mut lost) = (Batch::new(), 0);
         for entry in records(&medium) {
             if self.0.chance.hits(per_mille) {
+                if let Some((partition, change)) = taken_out(&entry) {
+                    change.put_into(&mut batch, partition);
+                }
                 batch.delete(Space::Data, entry.key);
+                lost += 1;
             }
         }
         apply(&medium.durable, &batch);
         apply(&medium.live, &batch);
-        batch.changes().len()
+        lost
     }
 
     /// Whether the running node finds a damaged record under that key.

@@ -17,7 +17,7 @@ use crate::keyspace::{ConflictPolicy, Durability, Keyspace, Keyspaces};
 use crate::replica::KeyAddress;
 
 /// Partitions of a simulated cluster.
-const PARTITIONS: u32 = 8;
+pub(super) const PARTITIONS: u32 = 8;
 
 /// A keyspace of simulations beside the built-in ones: it keeps siblings, and waits for no disk.
 pub const UNSYNCED_KEYSPACE: &str = "unsynced";

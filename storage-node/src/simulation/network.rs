@@ -473,6 +473,8 @@ fn kind_of(request: &Request) -> &'static str {
         Some(request::Body::KeepSloppy(_)) => "keep sloppy",
         Some(request::Body::Gossip(_)) => "gossip",
         Some(request::Body::Reach(_)) => "reach",
+        Some(request::Body::ReadTree(_)) => "tree",
+        Some(request::Body::ReadLeaves(_)) => "leaves",
         None => "nothing",
     }
 }

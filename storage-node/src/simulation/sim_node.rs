@@ -4,6 +4,7 @@
 //! A run that has crashed is cut off from disk, network and clients at once; what of it still runs
 //! can't be told from nothing, and ends by its deadlines.
 
+mod comparisons;
 mod own_state;
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use annulus_causality::{KeyState, RequestId, VersionVector};
 use annulus_proto::model::{
     Consistency, ErrorCode, Key, KeyspaceName, Outcome, RequestError, TimeToLive,
 };
-use annulus_ring::{NodeId, Placement};
+use annulus_ring::{NodeId, PartitionId, Placement};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -26,6 +27,7 @@ use super::disk::SimDisk;
 use super::network::{Network, SimTransport};
 use super::sim_clock::SimClock;
 use super::trace::Trace;
+use crate::antientropy::{AntiEntropyMetrics, Settings};
 use crate::clock::Clock;
 use crate::config::{HintLimits, Limits};
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts, Delete, Get, Put};
@@ -91,6 +93,9 @@ pub struct SimNode {
     trace: Arc<Trace>,
     keyspaces: Arc<Keyspaces>,
     hint_limits: HintLimits,
+    anti_entropy: Option<Settings>,
+    /// Of all its runs.
+    anti_entropy_metrics: AntiEntropyMetrics,
     running: Mutex<Option<Running>>,
     /// As the placement's file on disk.
     placement: Mutex<Option<Placement>>,
@@ -122,6 +127,8 @@ pub(super) struct Surroundings {
     pub(super) trace: Arc<Trace>,
     pub(super) keyspaces: Arc<Keyspaces>,
     pub(super) hint_limits: HintLimits,
+    /// `None`: copies are not compared.
+    pub(super) anti_entropy: Option<Settings>,
 }
 
 impl SimNode {
@@ -137,6 +144,8 @@ impl SimNode {
             trace: around.trace.clone(),
             keyspaces: around.keyspaces.clone(),
             hint_limits: around.hint_limits.clone(),
+            anti_entropy: around.anti_entropy,
+            anti_entropy_metrics: AntiEntropyMetrics::default(),
             running: Mutex::default(),
             placement: Mutex::default(),
             runs: Mutex::default(),
@@ -247,7 +256,10 @@ impl SimNode {
             metrics: CoordinatorMetrics::default(),
         });
         let died = CancellationToken::new();
-        let membership = self.membership((&placement, &replica, &hints), (peers, view, randomness));
+        let membership = self.membership(
+            (&placement, &replica, &hints),
+            (peers.clone(), view.clone(), randomness),
+        );
         tokio::spawn(membership.clone().run(died.clone()));
         let door = Responder::new(
             placement.clone(),
@@ -271,6 +283,7 @@ impl SimNode {
             network_run,
             is_open: false,
         };
+        self.compare_copies(&running, peers, view, &stream);
         let held = self.placement.lock().clone();
         *self.running.lock() = Some(running.clone());
         if let Some(held) = held {
@@ -380,6 +393,15 @@ impl SimNode {
         let running = self.running.lock();
         let backlog = running.as_ref().map(|running| running.hints.backlog());
         backlog.iter().flatten().map(|(_, kept)| kept.hints).sum()
+    }
+
+    /// Partitions that it knows to lack writes at other nodes; none while it is down.
+    pub fn repairs_needed(&self) -> Vec<(PartitionId, NodeId)> {
+        let running = self.running.lock();
+        let needed = running
+            .as_ref()
+            .map(|running| running.hints.repairs_needed());
+        needed.unwrap_or_default()
     }
 
     /// The vnodes that it owns; none while it is down.

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::engine::{Batch, Engine, Entry, InMemory, KeyRange, Persistence, ScanLimit, Space};
+use super::sum_block::{self, Sum, SumBlock};
 
 const ALL: ScanLimit = ScanLimit {
     entries: usize::MAX,
@@ -26,6 +27,7 @@ pub fn run<E: Engine>(make: impl Fn() -> E) {
     changes_of_a_batch_apply_in_order(&make());
     scans_are_sorted_and_bounded(&make());
     sequence_grows_with_every_change(&make());
+    changes_combine_with_blocks(&make());
     large_values_come_back(&make());
     agrees_with_a_sorted_map(&make);
 }
@@ -123,6 +125,44 @@ fn sequence_grows_with_every_change(engine: &dyn Engine) {
     assert!(after > before);
     put(engine, Space::Meta, b"a", b"1");
     assert!(engine.sequence() > after);
+}
+
+fn changes_combine_with_blocks(engine: &dyn Engine) {
+    let combine = |key: &'static [u8], hash| {
+        let mut batch = Batch::new();
+        let sum = Sum { hash, keys: 1 };
+        batch.combine(key, sum_block::change(7, sum));
+        engine.write(&batch, Persistence::Synced).expect("writes");
+    };
+    let sum = |key: &[u8]| {
+        let block = get(engine, Space::Tree, key);
+        block.map(|block| SumBlock::decode(&block).at(7))
+    };
+    assert_eq!(sum(b"a"), None);
+    combine(b"a", 1);
+    combine(b"a", 2);
+    assert_eq!(sum(b"a"), Some(Sum { hash: 3, keys: 2 }));
+    engine.flush().expect("flushes");
+    combine(b"a", 4);
+    combine(b"b", 8);
+    assert_eq!(
+        sum(b"a"),
+        Some(Sum { hash: 7, keys: 3 }),
+        "over what was flushed"
+    );
+    let mut batch = Batch::new();
+    batch.put(Space::Tree, &b"a"[..], &b""[..]);
+    batch.combine(&b"a"[..], sum_block::change(7, Sum { hash: 16, keys: 1 }));
+    batch.delete(Space::Tree, &b"b"[..]);
+    engine.write(&batch, Persistence::Buffered).expect("writes");
+    assert_eq!(
+        sum(b"a"),
+        Some(Sum { hash: 16, keys: 1 }),
+        "in order within a batch"
+    );
+    assert_eq!(sum(b"b"), None);
+    let found = engine.scan(Space::Tree, &KeyRange::default(), ALL);
+    assert_eq!(found.expect("scans").len(), 1);
 }
 
 fn large_values_come_back(engine: &dyn Engine) {

@@ -22,11 +22,13 @@ pub enum Space {
     Meta,
     /// Writes kept for other nodes.
     Hints,
+    /// Hash trees over the clients' keys: blocks of sums (`sum_block`).
+    Tree,
 }
 
 impl Space {
     /// Every space.
-    pub const ALL: [Self; 3] = [Self::Data, Self::Meta, Self::Hints];
+    pub const ALL: [Self; 4] = [Self::Data, Self::Meta, Self::Hints, Self::Tree];
 
     /// Its name on disk and in errors.
     pub fn as_str(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Space {
             Self::Data => "data",
             Self::Meta => "meta",
             Self::Hints => "hints",
+            Self::Tree => "tree",
         }
     }
 }
@@ -54,6 +57,8 @@ pub enum Change {
     Put(Space, Bytes, Bytes),
     /// Removes a key, if it is there.
     Delete(Space, Bytes),
+    /// Combines a change with the block of sums of that key in [`Space::Tree`], without reading it.
+    Combine(Bytes, Bytes),
 }
 
 /// Changes that are applied together, in order.
@@ -81,6 +86,13 @@ impl Batch {
         let key = key.into();
         self.bytes += key.len();
         self.changes.push(Change::Delete(space, key));
+    }
+
+    /// Combines a change (`sum_block`) with a block of [`Space::Tree`]; an absent one is empty.
+    pub fn combine(&mut self, key: impl Into<Bytes>, change: impl Into<Bytes>) {
+        let (key, change) = (key.into(), change.into());
+        self.bytes += key.len() + change.len();
+        self.changes.push(Change::Combine(key, change));
     }
 
     /// The changes, in order.

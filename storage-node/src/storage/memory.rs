@@ -12,6 +12,7 @@ use super::engine::{
     Batch, Change, Engine, EngineError, EngineEstimates, Entry, InMemory, KeyRange, Persistence,
     ScanLimit, Space,
 };
+use super::sum_block;
 
 type Sorted = BTreeMap<Bytes, Bytes>;
 
@@ -26,6 +27,7 @@ struct State {
     data: Sorted,
     meta: Sorted,
     hints: Sorted,
+    tree: Sorted,
     bytes: u64,
     sequence: u64,
 }
@@ -36,25 +38,33 @@ impl State {
             Space::Data => &self.data,
             Space::Meta => &self.meta,
             Space::Hints => &self.hints,
+            Space::Tree => &self.tree,
         }
     }
 
     fn apply(&mut self, change: &Change) {
         let (space, key, value) = match change {
-            Change::Put(space, key, value) => (*space, key, Some(value)),
+            Change::Put(space, key, value) => (*space, key, Some(value.clone())),
             Change::Delete(space, key) => (*space, key, None),
+            Change::Combine(key, change) => {
+                let block =
+                    sum_block::combine(self.tree.get(key).map(|block| &**block), [&**change]);
+                (Space::Tree, key, Some(block.into()))
+            }
         };
         let sorted = match space {
             Space::Data => &mut self.data,
             Space::Meta => &mut self.meta,
             Space::Hints => &mut self.hints,
-        };
-        let old = match value {
-            Some(value) => sorted.insert(key.clone(), value.clone()),
-            None => sorted.remove(key),
+            Space::Tree => &mut self.tree,
         };
         let size = |value: &Bytes| (key.len() + value.len()) as u64;
-        self.bytes = self.bytes + value.map_or(0, size) - old.as_ref().map_or(0, size);
+        let new_size = value.as_ref().map_or(0, size);
+        let old = match value {
+            Some(value) => sorted.insert(key.clone(), value),
+            None => sorted.remove(key),
+        };
+        self.bytes = self.bytes + new_size - old.as_ref().map_or(0, size);
         self.sequence += 1;
     }
 }

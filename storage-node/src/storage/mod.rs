@@ -7,6 +7,7 @@
 //! | [`memory`] | an engine without a disk, for tests and trials |
 //! | `conformance` | the suite that every engine passes |
 //! | [`key_encoding`] | how keys lie on disk: by partition, then by hash |
+//! | [`sum_block`] | blocks of hash trees, and how an engine combines changes with them |
 //! | [`data_dir`] | the directory: its lock, its format version, the node's identity |
 //! | [`atomic_file`] | small files that are replaced whole or not at all |
 //! | [`recovery`] | how the last run ended; the restart count |
@@ -39,6 +40,7 @@ pub mod recovery;
 pub mod rocks;
 pub mod rocks_options;
 pub mod store;
+pub mod sum_block;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use engine::{
@@ -49,3 +51,4 @@ pub use memory::MemoryEngine;
 pub use rocks::RocksEngine;
 pub use rocks_options::{Compaction, RocksOptions};
 pub use store::{Store, StoreError};
+pub use sum_block::{Sum, SumBlock};

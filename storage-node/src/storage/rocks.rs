@@ -89,6 +89,9 @@ impl Engine for RocksEngine {
             match change {
                 Change::Put(space, key, value) => changes.put_cf(self.family(*space), key, value),
                 Change::Delete(space, key) => changes.delete_cf(self.family(*space), key),
+                Change::Combine(key, change) => {
+                    changes.merge_cf(self.family(Space::Tree), key, change);
+                }
             }
         }
         let mut options = WriteOptions::default();
@@ -151,7 +154,7 @@ impl Engine for RocksEngine {
 
     fn estimates(&self) -> EngineEstimates {
         let data = |property| self.figure(Space::Data, property);
-        let both = |property| {
+        let all = |property| {
             Space::ALL
                 .iter()
                 .map(|&space| self.figure(space, property))
@@ -160,16 +163,16 @@ impl Engine for RocksEngine {
         let blob_bytes = c"rocksdb.live-blob-file-size";
         EngineEstimates {
             keys: data(properties::ESTIMATE_NUM_KEYS),
-            bytes: both(properties::TOTAL_SST_FILES_SIZE)
+            bytes: all(properties::TOTAL_SST_FILES_SIZE)
                 + self
                     .db
                     .property_int_value_cf(self.family(Space::Data), blob_bytes)
                     .ok()
                     .flatten()
                     .unwrap_or(0),
-            memtable_bytes: both(properties::SIZE_ALL_MEM_TABLES),
+            memtable_bytes: all(properties::SIZE_ALL_MEM_TABLES),
             block_cache_bytes: data(properties::BLOCK_CACHE_USAGE),
-            compaction_pending_bytes: both(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+            compaction_pending_bytes: all(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
             compactions_running: data(properties::NUM_RUNNING_COMPACTIONS),
             write_stalled: data(properties::IS_WRITE_STOPPED) != 0,
             background_errors: data(properties::BACKGROUND_ERRORS),

@@ -2,10 +2,11 @@
 
 use rocksdb::{
     BlockBasedOptions, Cache, ChecksumType, DBCompactionStyle, DBCompressionType, DBRecoveryMode,
-    LogLevel, Options,
+    LogLevel, MergeOperands, Options,
 };
 
 use super::engine::Space;
+use super::sum_block;
 
 /// Filter bits per key: about 1 % of lookups of absent keys read a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
@@ -30,6 +31,10 @@ const HINTS_MEMTABLE_BYTES: usize = 16 * 1024 * 1024;
 /// Delivered hints lie where the next delivery begins to look. A file in which so many of so many
 /// neighbours are deletions is compacted at once, or each look would step over all of them.
 const HINTS_DELETIONS: (usize, usize) = (1024, 512);
+/// Memtables of hash trees: changes of a few bytes, folded into blocks when they are written out.
+const TREE_MEMTABLE_BYTES: usize = 16 * 1024 * 1024;
+/// Stored in the database: another name would not be opened.
+const COMBINE_NAME: &std::ffi::CStr = c"annulus.sum_block";
 
 /// How sorted files are merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -98,7 +103,7 @@ impl RocksOptions {
     }
 
     /// Options of each space, in the order of [`Space::ALL`].
-    pub(super) fn spaces(&self) -> [(Space, Options); 3] {
+    pub(super) fn spaces(&self) -> [(Space, Options); 4] {
         let cache = Cache::new_hyper_clock_cache(self.block_cache_bytes, 0);
         Space::ALL.map(|space| (space, self.space(space, &cache)))
     }
@@ -120,6 +125,10 @@ impl RocksOptions {
                 let (window, deletions) = HINTS_DELETIONS;
                 options.add_compact_on_deletion_collector_factory(window, deletions, 0.5);
             }
+            Space::Tree => {
+                options.set_write_buffer_size(TREE_MEMTABLE_BYTES);
+                options.set_merge_operator_associative(COMBINE_NAME, combine);
+            }
             Space::Data => {
                 options.set_write_buffer_size(self.memtable_bytes);
                 options.set_max_write_buffer_number(clamped(self.memtables_max));
@@ -140,6 +149,11 @@ impl RocksOptions {
             options.set_enable_blob_gc(true);
         }
     }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "RocksDB's callback may fail")]
+fn combine(_: &[u8], stored: Option<&[u8]>, changes: &MergeOperands) -> Option<Vec<u8>> {
+    Some(sum_block::combine(stored, changes))
 }
 
 fn block_options(cache: &Cache) -> BlockBasedOptions {

@@ -25,6 +25,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 pub(crate) struct Cluster {
     nodes: Vec<Option<Node>>,
     addresses: Vec<annulus_node::Addresses>,
+    configs: Vec<Config>,
     pub(crate) http: reqwest::Client,
     _dir: tempfile::TempDir,
 }
@@ -72,11 +73,12 @@ impl Cluster {
         change: impl Fn(&mut Config),
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut nodes = Vec::new();
+        let (mut nodes, mut configs) = (Vec::new(), Vec::new());
         for number in 0..count {
             let mut config = config(dir.path(), &format!("node-{number}"), engine);
             change(&mut config);
-            nodes.push(Node::start(config).await.unwrap());
+            nodes.push(Node::start(config.clone()).await.unwrap());
+            configs.push(config);
         }
         let addresses: Vec<_> = nodes.iter().map(Node::addresses).collect();
         let placement = founding(&nodes);
@@ -85,6 +87,7 @@ impl Cluster {
         let cluster = Self {
             nodes,
             addresses,
+            configs,
             http,
             _dir: dir,
         };
@@ -105,9 +108,21 @@ impl Cluster {
         self.addresses[node]
     }
 
-    /// Stops a node in order; it does not come back.
+    /// Stops a node in order.
     pub(crate) async fn stop(&mut self, node: usize) {
         self.nodes[node].take().unwrap().drain().await.unwrap();
+    }
+
+    /// Starts a node that was stopped, over its data and at its addresses, and waits until it serves.
+    pub(crate) async fn restart(&mut self, node: usize) {
+        let mut config = self.configs[node].clone();
+        let addresses = self.addresses[node];
+        config.listen.grpc = addresses.grpc;
+        config.listen.http = addresses.http;
+        config.listen.peer = addresses.peer;
+        config.listen.admin = addresses.admin;
+        self.nodes[node] = Some(Node::start(config).await.unwrap());
+        self.until_ready(node).await;
     }
 
     pub(crate) async fn install(&self, node: usize, placement: &Placement) {

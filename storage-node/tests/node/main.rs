@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests of real sockets")]
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod anti_entropy;
 mod bad_input;
 mod batch;
 mod cluster;

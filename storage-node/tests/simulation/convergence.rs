@@ -1,27 +1,38 @@
-//! After the faults: every key can be read from all its owners, and they end up with the same.
-//!
-//! There is no anti-entropy yet, so reads of all owners drive it.
+//! After the faults: hints are delivered; anti-entropy brings the owners' copies together, within three of
+//! its intervals (C6), and what hints have lost needs no repair any more; then every key can be read from
+//! all its owners.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_node::simulation::Terms;
+use annulus_node::storage::Sum;
 use annulus_proto::model::{Consistency, Key, KeyspaceName};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::broken::Broken;
 use crate::copies::{self, Copy};
 use crate::workload::Arena;
 
-/// Rounds of reads until all must be the same.
+/// What the last comparison may take.
+const COMPARISON: Duration = Duration::from_secs(8);
+
+/// Rounds of reads until all must succeed.
 const ROUNDS: usize = 10;
 
 /// Simulated seconds after the faults within which all hints must be delivered.
 const HINTS_WITHIN_S: u64 = 90;
 
-/// Drives the copies together.
-pub(crate) async fn drive(arena: &Arc<Arena>) -> Result<(), Broken> {
+/// Waits for hints and anti-entropy, then reads.
+pub(crate) async fn drive(
+    arena: &Arc<Arena>,
+    compared_every: Option<Duration>,
+) -> Result<(), Broken> {
     await_hints(arena).await?;
+    if let Some(interval) = compared_every {
+        come_together(arena, 3 * interval + COMPARISON).await?;
+    }
     for round in 0..ROUNDS {
         let mut refusals = Vec::new();
         for (at, (space, key)) in arena.all_keys().iter().enumerate() {
@@ -64,6 +75,58 @@ async fn await_hints(arena: &Arena) -> Result<(), Broken> {
     }
     let what = format!("{} hints are left after {HINTS_WITHIN_S} s", pending());
     Err(Broken::new("L2 hints are delivered", what))
+}
+
+async fn come_together(arena: &Arc<Arena>, within: Duration) -> Result<(), Broken> {
+    let began = Instant::now();
+    loop {
+        let different = match difference(arena).await {
+            None => different_trees(arena).await,
+            different => different,
+        };
+        let different = different.or_else(|| marked(arena));
+        let Some(what) = different else {
+            return Ok(());
+        };
+        if began.elapsed() > within {
+            return Err(Broken::new("C6 anti-entropy makes copies the same", what));
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// What hints have lost, and was not compared since.
+fn marked(arena: &Arena) -> Option<String> {
+    arena.cluster.nodes().iter().find_map(|node| {
+        let needed = node.repairs_needed();
+        let (partition, target) = needed.first()?;
+        let here = node.name();
+        Some(format!(
+            "{here} has partition {partition} marked for repair at {target}"
+        ))
+    })
+}
+
+/// Owners of a partition whose trees differ.
+async fn different_trees(arena: &Arena) -> Option<String> {
+    let mut seen: BTreeMap<u16, (String, Sum)> = BTreeMap::new();
+    for node in arena.cluster.nodes() {
+        let trees = match node.trees().await {
+            Ok(trees) => trees,
+            Err(error) => return Some(format!("{}: {error}", node.name())),
+        };
+        for (partition, sum) in trees {
+            let first = seen.entry(partition.0);
+            let (name, first) = first.or_insert_with(|| (node.name().to_owned(), sum));
+            if *first != sum {
+                let here = node.name();
+                return Some(format!(
+                    "partition {partition}: {name} {first:?}, {here} {sum:?}"
+                ));
+            }
+        }
+    }
+    None
 }
 
 async fn copies_of(arena: &Arena, space: &KeyspaceName, key: &Key) -> Vec<Copy> {

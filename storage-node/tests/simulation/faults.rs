@@ -7,6 +7,7 @@ use std::time::Duration;
 use annulus_node::simulation::{Chance, DRIFTS_BY_AT_MOST_MS, SimNode, SyncTakes, Way};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::invariants::tree_is_of_data;
 use crate::plan::{Fault, Plan};
 use crate::workload::Arena;
 
@@ -118,6 +119,8 @@ impl Faults {
         self.stalled_until.remove(&at);
         let node = self.nodes()[at].clone();
         self.arena.cluster.set_stalled(&node, false);
+        let checked = tree_is_of_data::check(&node);
+        self.arena.invariants.report(checked);
         node.start()
             .await
             .expect("only clients' records are damaged");

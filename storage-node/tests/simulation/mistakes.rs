@@ -14,7 +14,7 @@ use crate::run::run;
 type Tuned = fn(u64) -> Plan;
 
 /// Each with the plans under which it is looked for, and the seeds within which it must be found.
-const MISTAKES: [(Mistake, Tuned, u64); 22] = [
+const MISTAKES: [(Mistake, Tuned, u64); 25] = [
     (Mistake::AcknowledgeBeforeSync, Plan::short, 10),
     (Mistake::OneAckTooFew, Plan::short, 10),
     (Mistake::MintOnNonOwner, Plan::short, 10),
@@ -37,10 +37,13 @@ const MISTAKES: [(Mistake, Tuned, u64); 22] = [
     (Mistake::SloppyHintDropped, handing_over, 20),
     (Mistake::LateMergesApplied, Plan::short, 40),
     (Mistake::GossipEvicts, split_for_long, 10),
+    (Mistake::TreeHashesValues, Plan::short, 20),
+    (Mistake::TreeInItsOwnBatch, Plan::short, 20),
+    (Mistake::ExchangeMints, Plan::short, 20),
 ];
 
 /// Nodes lose records and keep their vnodes, while writes reach few others: what V3 and V4 are for. Hints
-/// are not kept: they would give back what was lost before the node writes again.
+/// are not kept and copies not compared: that would give back what was lost before the node writes again.
 fn forgetful(seed: u64) -> Plan {
     let faults = vec![
         Fault::Forget,
@@ -58,6 +61,7 @@ fn forgetful(seed: u64) -> Plan {
         lasts: Duration::from_secs(120),
         storm: Duration::from_secs(120),
         calm_ms: (50, 600),
+        compared_every: None,
         faults,
         hints: HintLimits {
             max_bytes: 0,

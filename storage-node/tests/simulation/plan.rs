@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) storm: Duration,
     /// Shortest and longest pause between faults, in milliseconds.
     pub(crate) calm_ms: (u64, u64),
+    /// How often anti-entropy compares two owners' copies; `None`: there is no anti-entropy.
+    pub(crate) compared_every: Option<Duration>,
     pub(crate) faults: Vec<Fault>,
     /// Only the faults of these numbers are made; `None`: all.
     pub(crate) only: Option<Vec<u64>>,
@@ -114,6 +116,7 @@ impl Plan {
             lasts: Duration::from_secs(60 * MINUTES),
             storm: Duration::from_secs([15, 40, 120][chance.index(3)]),
             calm_ms: (100, longest),
+            compared_every: Some(Duration::from_secs(10)),
             faults,
             only: None,
             hints: hint_limits(seed),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::broken::Broken;
 use crate::faults::{Faults, learn_vnodes};
-use crate::invariants::Invariants;
+use crate::invariants::{Invariants, tree_is_of_data};
 use crate::plan::{Fault, Plan};
 use crate::workload::{Arena, Client};
 use crate::{convergence, judgement};
@@ -29,6 +29,8 @@ pub(crate) struct Report {
     /// The faults that were made, by number.
     pub(crate) faults: Vec<(u64, Fault)>,
     pub(crate) simulated: Duration,
+    /// Keys that anti-entropy moved, and of them those that it moved in vain.
+    pub(crate) repaired: (u64, u64),
     /// The last of what happened, for people; only of [`run_traced`].
     pub(crate) trace: Vec<String>,
     /// What each disk held of the key concerned in the end; only of [`run_traced`].
@@ -75,8 +77,13 @@ async fn simulate(plan: &Plan, traced: Option<bool>) -> Report {
     let invariants = Arc::new(Invariants::default());
     let observer: Arc<dyn Observer> = invariants.clone();
     let began = Instant::now();
-    let hints = plan.hints.clone();
-    let cluster = SimCluster::with_hints(plan.seed, plan.nodes, plan.replicas, hints, &observer);
+    let cluster = SimCluster::new(
+        plan.seed,
+        plan.nodes,
+        plan.replicas,
+        (plan.hints.clone(), plan.compared_every),
+        &observer,
+    );
     if traced.is_some() {
         cluster.trace().keep_lines();
     }
@@ -118,6 +125,7 @@ async fn simulate(plan: &Plan, traced: Option<bool>) -> Report {
         acknowledged,
         faults: faults.made().to_vec(),
         simulated: began.elapsed(),
+        repaired: repaired(&arena),
         trace: lines,
         disks,
         broken,
@@ -147,6 +155,14 @@ fn disks(arena: &Arena, about: Option<&str>) -> Vec<String> {
     lines
 }
 
+fn repaired(arena: &Arena) -> (u64, u64) {
+    let nodes = arena.cluster.nodes().iter();
+    nodes.fold((0, 0), |(keys, needless), node| {
+        let (more_keys, more_needless) = node.repaired();
+        (keys + more_keys, needless + more_needless)
+    })
+}
+
 async fn go_through(plan: &Plan, arena: &Arc<Arena>, faults: &mut Faults) -> Result<(), Broken> {
     for node in arena.cluster.nodes() {
         if plan.forgets_tail {
@@ -163,7 +179,10 @@ async fn go_through(plan: &Plan, arena: &Arc<Arena>, faults: &mut Faults) -> Res
     while Instant::now() < ends {
         *arena.ends.lock() = ends.min(Instant::now() + plan.storm);
         clients = storm(arena, faults, clients).await?;
-        convergence::drive(arena).await?;
+        convergence::drive(arena, plan.compared_every).await?;
+        for node in arena.cluster.nodes() {
+            tree_is_of_data::check(node)?;
+        }
         arena.invariants.check()?;
     }
     convergence::record(arena).await?;

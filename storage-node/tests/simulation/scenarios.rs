@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use annulus_node::simulation::Mistake;
+
 use crate::plan::{Fault, Plan};
 use crate::run::run;
 use crate::seeds::judge;
@@ -71,4 +73,22 @@ fn a_vnode_that_has_lost_records_gives_no_dot_twice() {
 #[test]
 fn connections_that_break_leave_no_doubt_about_what_was_rejected() {
     holds(&[Fault::Reset, Fault::Reset, Fault::SlowWay, Fault::LossyWay]);
+}
+
+#[test]
+fn a_healthy_cluster_repairs_nothing() {
+    // Opening ways that are open is no fault.
+    let moved = |seed, mistake| {
+        let plan = plan(seed, &[Fault::OpenWays]);
+        let report = run(&Plan { mistake, ..plan });
+        assert!(report.broken.is_none(), "{:?}", report.broken);
+        report.repaired
+    };
+    for seed in 1..=3 {
+        assert_eq!(moved(seed, None), (0, 0), "seed {seed}");
+    }
+    let unconfirmed = Some(Mistake::RepairUnconfirmed);
+    let found: u64 = (1..=3).map(|seed| moved(seed, unconfirmed).0).sum();
+    println!("{found} keys moved that were on their way, without a second look");
+    assert!(found > 0, "a second look makes no difference");
 }

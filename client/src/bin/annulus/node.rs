@@ -116,8 +116,9 @@ fn table(answer: &Answer) -> String {
         [peer.name.clone(), reached.to_owned(), peer.id.clone()]
     });
     format!(
-        "{}\n\ngRPC   {}\nHTTP   {}\npeer   {}\nadmin  {}\n\n{}",
+        "{}\n\n{}\ngRPC   {}\nHTTP   {}\npeer   {}\nadmin  {}\n\n{}",
         status::node_table(std::slice::from_ref(&answer.node)),
+        status::comparison_line(&answer.node),
         answer.addresses.grpc,
         answer.addresses.http,
         answer.addresses.peer,

@@ -85,6 +85,12 @@ struct Report {
     hint_bytes: u64,
     /// Partitions at other nodes that lack writes which nobody keeps.
     repairs_needed: u32,
+    /// The longest time that a partition was not compared with another owner; those that the node begins.
+    comparison_lag_seconds: f64,
+    /// How long that may be; 0 from a node that does not say.
+    comparison_bound_seconds: f64,
+    /// Comparisons over the bound.
+    comparisons_overdue: u32,
 }
 
 pub(crate) async fn run(connection: &Connection, format: Format) -> anyhow::Result<Exit> {
@@ -156,8 +162,14 @@ fn disagreement(placement: &Placement, node: &Node, status: &GetStatusResponse) 
     if status.epoch != placement.epoch().0 {
         return Some(format!("is at epoch {}", status.epoch));
     }
-    (status.fingerprint != placement.fingerprint())
-        .then(|| "holds another placement of the same epoch".to_owned())
+    if status.fingerprint != placement.fingerprint() {
+        return Some("holds another placement of the same epoch".to_owned());
+    }
+    (status.comparisons_overdue > 0).then(|| {
+        let bound = show_seconds(status.comparison_bound_ms as f64 / 1000.0);
+        let overdue = status.comparisons_overdue;
+        format!("{overdue} partitions not compared with another owner within {bound}")
+    })
 }
 
 /// What all others that answered believe of a node.
@@ -236,6 +248,9 @@ fn report(status: GetStatusResponse) -> Report {
         hints: status.hints.iter().map(|kept| kept.hints).sum(),
         hint_bytes: status.hints.iter().map(|kept| kept.bytes).sum(),
         repairs_needed: status.repairs_needed,
+        comparison_lag_seconds: status.comparison_lag_ms as f64 / 1000.0,
+        comparison_bound_seconds: status.comparison_bound_ms as f64 / 1000.0,
+        comparisons_overdue: status.comparisons_overdue,
     }
 }
 
@@ -277,11 +292,27 @@ fn row(node: &NodeStatus) -> [String; 13] {
         figure(|report| text::show_bytes(report.data_bytes)),
         figure(|report| text::show_bytes(report.disk_free_bytes)),
         figure(|report| report.hints.to_string()),
-        figure(|report| {
-            let seconds = std::time::Duration::from_secs_f64(report.uptime_seconds.floor());
-            humantime::format_duration(seconds).to_string()
-        }),
+        figure(|report| show_seconds(report.uptime_seconds)),
         figure(|report| report.version.clone()),
         node.problem.clone().unwrap_or_default(),
     ]
+}
+
+/// How long ago the node's copies were compared with the other owners', the longest of all.
+pub(crate) fn comparison_line(node: &NodeStatus) -> String {
+    node.report.as_ref().map_or_else(String::new, |report| {
+        let (lag, bound) = (
+            report.comparison_lag_seconds,
+            report.comparison_bound_seconds,
+        );
+        let (lag, bound) = (show_seconds(lag), show_seconds(bound));
+        let overdue = report.comparisons_overdue;
+        format!("Copies compared within {lag} (bound {bound}, {overdue} overdue)\n")
+    })
+}
+
+/// In whole seconds.
+fn show_seconds(seconds: f64) -> String {
+    let seconds = std::time::Duration::from_secs_f64(seconds.floor());
+    humantime::format_duration(seconds).to_string()
 }

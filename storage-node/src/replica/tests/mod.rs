@@ -6,4 +6,5 @@ mod engine;
 mod fencing;
 mod fixture;
 mod restarting;
+mod trees;
 mod versions;

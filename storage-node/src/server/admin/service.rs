@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::status::StatusSource;
+use super::status::{StatusSource, milliseconds};
+use crate::antientropy::{ComparisonStatus, Reason};
 use crate::placement::{InstallError, PlacementRefused};
 use crate::replica::{DigestPage, Replica};
 
@@ -70,19 +71,25 @@ impl Admin for AdminService {
         &self,
         _: Request<pb::ListVnodesRequest>,
     ) -> Result<Response<pb::ListVnodesResponse>, Status> {
-        let vnodes = self
-            .status
-            .replica()
-            .vnodes()
-            .into_iter()
-            .map(|vnode| pb::Vnode {
+        let comparisons = self.status.anti_entropy().statuses();
+        let mut vnodes = Vec::new();
+        for vnode in self.status.replica().vnodes() {
+            let tree = self.status.replica().tree_root(vnode.partition).await;
+            // Given up since it was listed.
+            let Ok(tree) = tree else { continue };
+            let own = comparisons
+                .iter()
+                .filter(|comparison| comparison.partition == vnode.partition);
+            vnodes.push(pb::Vnode {
                 partition: vnode.partition.0.into(),
                 vnode_id: vnode.vnode_id.0,
                 min_valid_epoch: vnode.min_valid_epoch,
+                tree_hash: tree.hash,
+                tree_keys: tree.keys,
+                comparisons: own.map(write_comparison).collect(),
             });
-        Ok(Response::new(pb::ListVnodesResponse {
-            vnodes: vnodes.collect(),
-        }))
+        }
+        Ok(Response::new(pb::ListVnodesResponse { vnodes }))
     }
 
     type ListDigestsStream = BoxStream<'static, Result<pb::ListDigestsResponse, Status>>;
@@ -91,10 +98,29 @@ impl Admin for AdminService {
         &self,
         call: Request<pb::ListDigestsRequest>,
     ) -> Result<Response<Self::ListDigestsStream>, Status> {
-        let partition = u16::try_from(call.into_inner().partition)
-            .map_err(|_| invalid("partition", "must be below 16384"))?;
-        let pages = pages(self.status.replica().clone(), PartitionId(partition));
+        let partition = read_partition(call.into_inner().partition)?;
+        let pages = pages(self.status.replica().clone(), partition);
         Ok(Response::new(pages))
+    }
+
+    async fn request_comparison(
+        &self,
+        call: Request<pb::RequestComparisonRequest>,
+    ) -> Result<Response<pb::RequestComparisonResponse>, Status> {
+        let pb::RequestComparisonRequest { partition, node_id } = call.into_inner();
+        let partition = read_partition(partition)?;
+        let peer = node_id.parse();
+        let peer = peer.map_err(|_| invalid("node_id", "must be a UUID in text form"))?;
+        if self
+            .status
+            .anti_entropy()
+            .request(partition, peer, Reason::Asked)
+        {
+            return Ok(Response::new(pb::RequestComparisonResponse {}));
+        }
+        let reason = "this node and that one are not both owners of the partition";
+        let refused = RequestError::rejected(ErrorCode::NotFound, reason);
+        Err(write_status(&refused))
     }
 }
 
@@ -126,6 +152,20 @@ fn write_page(page: DigestPage) -> pb::ListDigestsResponse {
     });
     pb::ListDigestsResponse {
         digests: digests.collect(),
+    }
+}
+
+fn read_partition(number: u32) -> Result<PartitionId, Status> {
+    let number = u16::try_from(number);
+    let number = number.map_err(|_| invalid("partition", "must be below 16384"))?;
+    Ok(PartitionId(number))
+}
+
+fn write_comparison(status: &ComparisonStatus) -> pb::Comparison {
+    pb::Comparison {
+        node_id: status.peer.to_string(),
+        compared_ms_ago: status.compared_ago.map(milliseconds),
+        lag_ms: milliseconds(status.lag),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use annulus_proto::admin::v1::{self as pb, GetStatusResponse, HintBacklog, PeerStatus};
 use annulus_ring::NodeId;
@@ -9,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::antientropy::AntiEntropy;
 use crate::clock::Clock;
 use crate::hints::{Hints, TargetBacklog};
 use crate::membership::{DiskState, Liveness, Membership, Sighting};
@@ -35,6 +37,7 @@ pub(crate) struct Sources {
     pub(crate) transport: TonicTransport,
     pub(crate) hints: Hints,
     pub(crate) membership: Membership,
+    pub(crate) anti_entropy: AntiEntropy,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
@@ -56,6 +59,12 @@ pub(super) struct JsonStatus {
     data_bytes: u64,
     disk_free_bytes: u64,
     disk_total_bytes: u64,
+    /// The longest time that a partition was not compared with another owner; those that this node begins.
+    comparison_lag_ms: u64,
+    /// How long that may be.
+    comparison_bound_ms: u64,
+    /// Comparisons that are over the bound.
+    comparisons_overdue: u32,
     peers: Vec<JsonPeer>,
     hints: Vec<JsonHints>,
     repairs_needed: u32,
@@ -97,6 +106,10 @@ impl StatusSource {
         &self.0.replica
     }
 
+    pub(super) fn anti_entropy(&self) -> &AntiEntropy {
+        &self.0.anti_entropy
+    }
+
     pub(super) fn gather(&self) -> GetStatusResponse {
         let Sources {
             node_id,
@@ -112,6 +125,7 @@ impl StatusSource {
         let uptime = self.0.clock.now() - self.0.started;
         let estimates = replica.estimates();
         let peers = peers(&self.0.transport, &self.0.membership);
+        let lag = self.0.anti_entropy.lag();
         GetStatusResponse {
             node_id: node_id.to_string(),
             name: name.clone(),
@@ -131,7 +145,10 @@ impl StatusSource {
             disk_free_bytes: disk.free_bytes,
             disk_total_bytes: disk.total_bytes,
             generation: replica.generation(),
-            uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+            uptime_ms: milliseconds(uptime),
+            comparison_lag_ms: milliseconds(lag.longest),
+            comparison_bound_ms: milliseconds(lag.bound),
+            comparisons_overdue: u32::try_from(lag.overdue).unwrap_or(u32::MAX),
             peers,
             keys: estimates.keys,
             hints: self.hints(),
@@ -170,6 +187,9 @@ impl StatusSource {
             data_bytes: status.data_bytes,
             disk_free_bytes: status.disk_free_bytes,
             disk_total_bytes: status.disk_total_bytes,
+            comparison_lag_ms: status.comparison_lag_ms,
+            comparison_bound_ms: status.comparison_bound_ms,
+            comparisons_overdue: status.comparisons_overdue,
             peers: peers
                 .map(|peer| JsonPeer {
                     liveness: match peer.liveness() {
@@ -217,8 +237,7 @@ fn peers(transport: &TonicTransport, membership: &Membership) -> Vec<PeerStatus>
 }
 
 fn sighted(sighting: &Sighting) -> PeerStatus {
-    let ms =
-        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let ms = milliseconds;
     let facts = sighting.facts.unwrap_or_default();
     PeerStatus {
         liveness: match sighting.liveness {
@@ -245,4 +264,8 @@ fn sighted(sighting: &Sighting) -> PeerStatus {
         fingerprint: facts.fingerprint,
         ..PeerStatus::default()
     }
+}
+
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,6 +11,7 @@
 //! | [`hints_have_an_age`] | I7: no hint is taken that is too old; nor is anything merged after its deadline |
 //! | [`hints_end_at_their_targets`] | I17: a hint is removed when its target has it; a sloppy one never otherwise |
 //! | [`epochs_are_fenced`] | I12: no answer is given under another epoch than was asked under |
+//! | [`tree_is_of_data`] | I18: the stored hash tree is that of the stored data, after any crash |
 //! | [`no_ack_after_failed_sync`] | I22: after a failed fsync nothing is acknowledged |
 //! | [`epochs_never_fall`] | I25: a node's epoch never falls; I16, I24: an epoch has one placement, the one that was issued |
 //!
@@ -27,6 +28,7 @@ mod hints_have_an_age;
 mod no_ack_after_failed_sync;
 mod only_owners_mint;
 mod rejected_is_invisible;
+pub(crate) mod tree_is_of_data;
 
 use std::sync::Arc;
 use std::time::Duration;

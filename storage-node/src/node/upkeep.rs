@@ -1,0 +1,63 @@
+//! What looks after the copies while nobody asks: comparisons with other owners, and scrubs.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+
+use super::Background;
+use super::data::Data;
+use crate::antientropy::{
+    AntiEntropy, AntiEntropyMetrics, AntiEntropyParts, Scrub, ScrubMetrics, ScrubParts,
+};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::entropy::Randomness;
+use crate::keyspace::Keyspaces;
+use crate::membership::MembershipView;
+use crate::peer::Peers;
+
+/// What it is built from.
+pub(super) struct Upkeep<'a> {
+    pub(super) config: &'a Config,
+    pub(super) data: &'a Data,
+    pub(super) keyspaces: &'a Arc<Keyspaces>,
+    pub(super) peers: &'a Peers,
+    pub(super) membership: &'a MembershipView,
+    pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) randomness: &'a Arc<dyn Randomness>,
+}
+
+impl Upkeep<'_> {
+    /// Starts it; it ends with the background's links.
+    pub(super) fn start(self, background: &Background, registry: &mut Registry) -> AntiEntropy {
+        let settings = &self.config.anti_entropy;
+        let anti_entropy = AntiEntropy::new(AntiEntropyParts {
+            settings: settings.settings(),
+            placement: self.data.placement.clone(),
+            keyspaces: self.keyspaces.clone(),
+            replica: self.data.replica.clone(),
+            peers: self.peers.clone(),
+            membership: self.membership.clone(),
+            hints: self.data.hints.clone(),
+            clock: self.clock.clone(),
+            randomness: self.randomness.clone(),
+            metrics: AntiEntropyMetrics::default(),
+        });
+        anti_entropy.register(registry);
+        let metrics = ScrubMetrics::default();
+        metrics.register(registry);
+        let scrub = Scrub::new(ScrubParts {
+            settings: settings.scrub(),
+            placement: self.data.placement.clone(),
+            replica: self.data.replica.clone(),
+            anti_entropy: anti_entropy.clone(),
+            clock: self.clock.clone(),
+            randomness: self.randomness.clone(),
+            metrics,
+        });
+        let Background { links, stop, .. } = background;
+        links.spawn(anti_entropy.clone().run(stop.clone()));
+        links.spawn(scrub.run(stop.clone()));
+        anti_entropy
+    }
+}
