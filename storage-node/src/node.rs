@@ -35,7 +35,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts};
 use crate::entropy::{Randomness, SystemRandomness};
-use crate::hints::{Hints, Replayer, ReplayerParts};
+use crate::hints::Hints;
 use crate::keyspace::Keyspaces;
 use crate::membership::{Membership, MembershipMetrics, MembershipParts, MembershipView};
 use crate::net::Network;
@@ -184,17 +184,6 @@ impl Node {
             data.placement.clone(),
             clock.clone(),
         );
-        let replayer = Replayer::new(ReplayerParts {
-            hints: data.hints.clone(),
-            peers: peers.clone(),
-            membership: view.clone(),
-            placement: data.placement.clone(),
-            clock: clock.clone(),
-            randomness: randomness.clone(),
-            tasks: background.links.clone(),
-            stop: background.stop.clone(),
-        });
-        replayer.start();
         let upkeep = Upkeep {
             config,
             data: &data,

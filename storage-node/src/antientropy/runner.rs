@@ -21,6 +21,7 @@ use crate::entropy::Randomness;
 use crate::hints::{Hints, MarkNumber};
 use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
+use crate::overload::{Class, Overload};
 use crate::peer::{Peers, Reachability};
 use crate::placement::PlacementStore;
 use crate::replica::Replica;
@@ -58,6 +59,8 @@ pub(crate) struct AntiEntropyParts {
     pub(crate) peers: Peers,
     pub(crate) membership: MembershipView,
     pub(crate) hints: Hints,
+    /// How far it gives way to clients.
+    pub(crate) overload: Overload,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) randomness: Arc<dyn Randomness>,
     pub(crate) metrics: AntiEntropyMetrics,
@@ -93,7 +96,8 @@ pub(crate) struct Lag {
 impl Throttle for AntiEntropy {
     async fn spend(&self, bytes: usize) {
         let now = self.0.parts.clock.now();
-        let wait = self.0.bucket.lock().spend(bytes, now);
+        let share = self.0.parts.overload.share(Class::AntiEntropy);
+        let wait = self.0.bucket.lock().spend(bytes, share, now);
         if !wait.is_zero() {
             sleep(wait).await;
         }

@@ -20,6 +20,7 @@ use super::schedule::Reason;
 use super::token_bucket::TokenBucket;
 use crate::clock::Clock;
 use crate::entropy::Randomness;
+use crate::overload::{Class, Overload};
 use crate::placement::PlacementStore;
 use crate::replica::{Replica, ReplicaError};
 
@@ -42,6 +43,8 @@ pub(crate) struct ScrubParts {
     pub(crate) placement: PlacementStore,
     pub(crate) replica: Replica,
     pub(crate) anti_entropy: AntiEntropy,
+    /// How far it gives way to clients.
+    pub(crate) overload: Overload,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) randomness: Arc<dyn Randomness>,
     pub(crate) metrics: ScrubMetrics,
@@ -181,7 +184,11 @@ impl Scrub {
             metrics.unreadable.inc_by(part.unreadable as u64);
             wrong += part.wrong;
             next = part.next;
-            let wait = self.bucket.lock().spend(part.bytes, self.parts.clock.now());
+            let (share, now) = (
+                self.parts.overload.share(Class::Scrub),
+                self.parts.clock.now(),
+            );
+            let wait = self.bucket.lock().spend(part.bytes, share, now);
             if !wait.is_zero() {
                 sleep(wait).await;
             }

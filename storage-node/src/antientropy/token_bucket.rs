@@ -23,10 +23,11 @@ impl TokenBucket {
         }
     }
 
-    /// Spends bytes; how long to wait before the next.
-    pub(super) fn spend(&mut self, bytes: usize, now: Instant) -> Duration {
+    /// Spends bytes, where only this share of the rate may be used, which is above 0; how long to wait before
+    /// the next.
+    pub(super) fn spend(&mut self, bytes: usize, share: f64, now: Instant) -> Duration {
         let saved = now.checked_sub(BURST).unwrap_or(now);
-        let costs = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        let costs = Duration::from_secs_f64(bytes as f64 / (self.bytes_per_second as f64 * share));
         self.paid_until = self.paid_until.max(saved) + costs;
         self.paid_until.saturating_duration_since(now)
     }
@@ -42,7 +43,7 @@ mod tests {
         let mut bucket = TokenBucket::new(1000, began);
         let mut now = began;
         for _ in 0..100 {
-            now += bucket.spend(250, now);
+            now += bucket.spend(250, 1.0, now);
         }
         let took = now.duration_since(began);
         assert!(took >= Duration::from_secs(24), "{took:?}");
@@ -54,7 +55,7 @@ mod tests {
         let began = Instant::now();
         let mut bucket = TokenBucket::new(1000, began);
         let later = began + Duration::from_secs(3600);
-        assert_eq!(bucket.spend(1000, later), Duration::ZERO);
-        assert_eq!(bucket.spend(500, later), Duration::from_millis(500));
+        assert_eq!(bucket.spend(1000, 1.0, later), Duration::ZERO);
+        assert_eq!(bucket.spend(500, 1.0, later), Duration::from_millis(500));
     }
 }

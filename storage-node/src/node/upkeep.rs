@@ -1,4 +1,4 @@
-//! What looks after the copies while nobody asks: comparisons with other owners, and scrubs.
+//! What looks after the copies while nobody asks: the delivery of hints, comparisons with other owners, scrubs.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use crate::antientropy::{
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Randomness;
+use crate::hints::{Replayer, ReplayerParts};
 use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
 use crate::peer::Peers;
@@ -30,6 +31,7 @@ pub(super) struct Upkeep<'a> {
 impl Upkeep<'_> {
     /// Starts it; it ends with the background's links.
     pub(super) fn start(self, background: &Background, registry: &mut Registry) -> AntiEntropy {
+        self.deliver_hints(background);
         let settings = &self.config.anti_entropy;
         let anti_entropy = AntiEntropy::new(AntiEntropyParts {
             settings: settings.settings(),
@@ -39,6 +41,7 @@ impl Upkeep<'_> {
             peers: self.peers.clone(),
             membership: self.membership.clone(),
             hints: self.data.hints.clone(),
+            overload: self.data.overload.clone(),
             clock: self.clock.clone(),
             randomness: self.randomness.clone(),
             metrics: AntiEntropyMetrics::default(),
@@ -51,6 +54,7 @@ impl Upkeep<'_> {
             placement: self.data.placement.clone(),
             replica: self.data.replica.clone(),
             anti_entropy: anti_entropy.clone(),
+            overload: self.data.overload.clone(),
             clock: self.clock.clone(),
             randomness: self.randomness.clone(),
             metrics,
@@ -59,5 +63,19 @@ impl Upkeep<'_> {
         links.spawn(anti_entropy.clone().run(stop.clone()));
         links.spawn(scrub.run(stop.clone()));
         anti_entropy
+    }
+
+    fn deliver_hints(&self, background: &Background) {
+        let replayer = Replayer::new(ReplayerParts {
+            hints: self.data.hints.clone(),
+            peers: self.peers.clone(),
+            membership: self.membership.clone(),
+            placement: self.data.placement.clone(),
+            clock: self.clock.clone(),
+            randomness: self.randomness.clone(),
+            tasks: background.links.clone(),
+            stop: background.stop.clone(),
+        });
+        replayer.start();
     }
 }

@@ -18,7 +18,7 @@ const MISTAKES: [(Mistake, Tuned, u64); 25] = [
     (Mistake::AcknowledgeBeforeSync, Plan::short, 10),
     (Mistake::OneAckTooFew, Plan::short, 10),
     (Mistake::MintOnNonOwner, Plan::short, 10),
-    (Mistake::NoFreshEpochWhenAbsent, forgetful, 40),
+    (Mistake::NoFreshEpochWhenAbsent, forgetful, 100),
     (Mistake::NoEventAfterAmnesia, forgetful, 40),
     (Mistake::NoDistrustAfterUncleanStart, Plan::short, 40),
     (Mistake::OneCounterForVnode, late_syncs, 40),
@@ -55,9 +55,9 @@ fn forgetful(seed: u64) -> Plan {
     ];
     Plan {
         nodes: 3,
-        keys: 24,
-        clients: 4,
-        think_ms: 30,
+        keys: 64,
+        clients: 8,
+        think_ms: 10,
         lasts: Duration::from_secs(120),
         storm: Duration::from_secs(120),
         calm_ms: (50, 600),

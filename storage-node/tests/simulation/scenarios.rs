@@ -88,7 +88,7 @@ fn a_healthy_cluster_repairs_nothing() {
         assert_eq!(moved(seed, None), (0, 0), "seed {seed}");
     }
     let unconfirmed = Some(Mistake::RepairUnconfirmed);
-    let found: u64 = (1..=3).map(|seed| moved(seed, unconfirmed).0).sum();
-    println!("{found} keys moved that were on their way, without a second look");
-    assert!(found > 0, "a second look makes no difference");
+    let found = (1..=30).find(|seed| moved(*seed, unconfirmed).0 > 0);
+    println!("without a second look keys move that are on their way: seed {found:?}");
+    assert!(found.is_some(), "a second look makes no difference");
 }
