@@ -65,6 +65,6 @@ pub(crate) fn look_at_disks(
         let about = (&asked.keyspace, &asked.key);
         invariants.report(acknowledged_is_on_disk::check(layout, about, &event, w));
         let mut acknowledged = acknowledged.lock();
-        acknowledged.add(&asked.keyspace, &asked.key, &event);
+        acknowledged.add(about, &event, done.sloppy);
     }
 }

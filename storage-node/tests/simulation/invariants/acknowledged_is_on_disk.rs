@@ -1,6 +1,7 @@
 //! I8: a write acknowledged with W is on the disks of W owners; for a sloppy write nodes that keep it for an
 //! owner count in its place.
-//! I21: what was acknowledged is there after a crash of all nodes at once.
+//! I21: what was acknowledged is there after a crash of all nodes at once; so that all stand-ins of a sloppy write
+//! may have been quicker than the owner that minted it.
 
 use std::collections::BTreeMap;
 
@@ -45,33 +46,62 @@ pub(crate) fn check(
 
 /// Everything that was acknowledged, key by key.
 #[derive(Debug, Default)]
-pub(crate) struct Acknowledged(BTreeMap<(KeyspaceName, Key), VersionVector>);
+pub(crate) struct Acknowledged(BTreeMap<(KeyspaceName, Key), Events>);
+
+/// The events of a key's writes, those of sloppy writes apart: nodes that stand in for owners may be the only ones
+/// that hold them.
+#[derive(Debug, Default)]
+struct Events {
+    strict: VersionVector,
+    sloppy: VersionVector,
+}
 
 impl Acknowledged {
     /// One more write.
-    pub(crate) fn add(&mut self, keyspace: &KeyspaceName, key: &Key, event: &VersionVector) {
-        let known = self.0.entry((keyspace.clone(), key.clone())).or_default();
+    pub(crate) fn add(
+        &mut self,
+        (keyspace, key): (&KeyspaceName, &Key),
+        event: &VersionVector,
+        sloppy: bool,
+    ) {
+        let events = self.0.entry((keyspace.clone(), key.clone())).or_default();
+        let known = if sloppy {
+            &mut events.sloppy
+        } else {
+            &mut events.strict
+        };
         known.join(event);
     }
 
     /// Call it when every node has just crashed.
     pub(crate) fn check(&self, layout: &Layout) -> Result<(), Broken> {
-        for ((keyspace, key), acknowledged) in &self.0 {
-            for (actor, counter) in acknowledged.iter() {
-                let mut event = VersionVector::new();
-                event.insert(actor.dot(counter));
-                if holders(layout, (keyspace, key), &event, false) == 0 {
-                    let what = format!(
-                        "{keyspace}/{key}: after a crash of all, no owner's disk knows {}",
-                        actor.dot(counter)
-                    );
-                    let broken = Broken::new("I21 a crash of all loses nothing", what);
-                    return Err(broken.of_key(keyspace, key));
-                }
-            }
+        for ((keyspace, key), Events { strict, sloppy }) in &self.0 {
+            is_left(layout, (keyspace, key), strict, false)?;
+            is_left(layout, (keyspace, key), sloppy, true)?;
         }
         Ok(())
     }
+}
+
+fn is_left(
+    layout: &Layout,
+    (keyspace, key): (&KeyspaceName, &Key),
+    events: &VersionVector,
+    sloppy: bool,
+) -> Result<(), Broken> {
+    for (actor, counter) in events.iter() {
+        let mut event = VersionVector::new();
+        event.insert(actor.dot(counter));
+        if holders(layout, (keyspace, key), &event, sloppy) == 0 {
+            let what = format!(
+                "{keyspace}/{key}: after a crash of all, no owner's disk knows {}",
+                actor.dot(counter)
+            );
+            let broken = Broken::new("I21 a crash of all loses nothing", what);
+            return Err(broken.of_key(keyspace, key));
+        }
+    }
+    Ok(())
 }
 
 /// With `sloppy`, nodes that keep the event for an owner count in its place.
