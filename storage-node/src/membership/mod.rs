@@ -33,7 +33,9 @@ mod view;
 pub(crate) mod wire;
 
 pub(crate) use driver::{Membership, MembershipParts, OwnState};
-pub(crate) use facts::{DiskState, NodeFacts};
+pub(crate) use facts::DiskState;
+#[cfg(feature = "simulation")]
+pub(crate) use facts::NodeFacts;
 pub(crate) use gossip::Sighting;
 #[cfg(feature = "simulation")]
 pub(crate) use gossip::{Action, Gossip, Notice, ProbeId};
