@@ -1,15 +1,18 @@
-//! What is asked of nodes by their admin port: how they are, and to take a placement.
+//! What is asked of nodes by their admin port: how they are, and to take a placement, to compare copies.
 
 use std::time::Duration;
 
 use annulus_proto::admin::v1::admin_client::AdminClient;
 use annulus_proto::admin::v1::{
     GetStatusRequest, GetStatusResponse, InstallPlacementRequest, NodePhase,
+    RequestComparisonRequest,
 };
 use annulus_ring::Placement;
 use anyhow::{Context as _, Result};
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::site::Site;
 
 const STATUS_WITHIN: Duration = Duration::from_secs(1);
 const INSTALL_WITHIN: Duration = Duration::from_secs(10);
@@ -39,6 +42,40 @@ pub(crate) async fn install(address: &str, placement: &Placement) -> Result<()> 
         .context("no answer in time")?
         .with_context(|| format!("install the placement at {address}"))?;
     Ok(())
+}
+
+/// Asks every node to compare each of its copies with the other owners' now.
+pub(crate) async fn compare_all(site: &Site, placement: &Placement) -> Result<()> {
+    for node in 0..placement.nodes().len() {
+        let mut client = client(&site.addresses(node).admin)?;
+        let status = client.get_status(GetStatusRequest {}).await?.into_inner();
+        let own = status.node_id.parse().ok();
+        let own = own.and_then(|own| placement.index_of(own));
+        let own = own.context("the node is not in the placement")?;
+        for partition in placement.partitions_of(own) {
+            let owners = placement.owners(partition).iter();
+            for other in owners.filter(|other| **other != own) {
+                let request = RequestComparisonRequest {
+                    partition: u32::from(partition.0),
+                    node_id: placement.node(*other).id.to_string(),
+                };
+                client.request_comparison(request).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many vnodes a node has scrubbed since its start; 0 while it does not say.
+pub(crate) async fn scrubbed_vnodes(address: &str) -> u64 {
+    const NAME: &str = "annulus_node_scrubbed_vnodes_total ";
+    let metrics = async {
+        let answer = reqwest::get(format!("http://{address}/metrics")).await?;
+        answer.text().await
+    };
+    let metrics = metrics.await.unwrap_or_default();
+    let value = metrics.lines().find_map(|line| line.strip_prefix(NAME));
+    value.and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
 fn client(address: &str) -> Result<AdminClient<Channel>> {

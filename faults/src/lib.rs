@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`plan`], [`fault`], [`chance`] | which faults come when: drawn from a seed; pure |
 //! | [`run`] | a whole run: set up, clients and faults, healing, judgement |
+//! | [`beside`] | what clients notice of background work |
 //! | [`outage`] | one node away for long, and what brings its copies back |
 //! | `conductor` | begins and ends faults at their times |
 //! | `damage`, `disk`, `rebuild` | damaged, full and replaced disks |
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+pub mod beside;
 pub mod chance;
 mod clock;
 mod command;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use annulus_faults::Engine;
+use annulus_faults::beside::{self, Beside};
 use annulus_faults::fault::Kind;
 use annulus_faults::isolation::{self, Isolation};
 use annulus_faults::judge::judge_file;
@@ -53,6 +54,10 @@ struct Args {
     #[arg(long, value_name = "SECONDS", conflicts_with_all = ["seconds", "only", "engine"])]
     outage: Option<u64>,
 
+    /// Instead of faults: how background work slows clients, in phases of so many seconds.
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["seconds", "only", "engine", "outage"])]
+    beside: Option<u64>,
+
     /// With --outage: nodes keep no hints.
     #[arg(long, requires = "outage")]
     without_hints: bool,
@@ -83,6 +88,14 @@ fn carry_out(args: Args) -> Result<bool> {
         let judgement = judge_file(&history, args.clocks_leaped)?;
         println!("{}", judgement.report);
         return Ok(judgement.violations == 0);
+    }
+    if let Some(seconds) = args.beside {
+        let terms = Beside {
+            lasts: Duration::from_secs(seconds),
+            rate: args.rate,
+            dir: args.dir.join("beside"),
+        };
+        return until_told(async { beside::run(&terms).await.map(|()| true) });
     }
     let isolation = isolation::enter()?;
     if let Isolation::Loopback { why } = &isolation {

@@ -74,6 +74,8 @@ pub async fn run(terms: &Outage, isolation: &Isolation) -> Result<bool> {
     let settings = Settings {
         engine: Engine::Rocksdb,
         keeps_hints: terms.keeps_hints,
+        scrubs: false,
+        small_buffers: true,
         disk_mib: 1024,
     };
     let site = Site::make(&dir, isolation, terms.nodes, &settings)?;

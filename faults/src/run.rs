@@ -68,6 +68,8 @@ pub async fn run(terms: &Terms, isolation: &Isolation) -> Result<bool> {
     let settings = Settings {
         engine: terms.engine,
         keeps_hints: true,
+        scrubs: false,
+        small_buffers: true,
         disk_mib: DISK_MIB,
     };
     let site = Site::make(&dir, isolation, terms.nodes, &settings)?;

@@ -34,6 +34,10 @@ pub(crate) struct Settings {
     pub(crate) engine: Engine,
     /// Whether they keep writes for others that are away.
     pub(crate) keeps_hints: bool,
+    /// Whether they scrub as often as can be; seldom otherwise.
+    pub(crate) scrubs: bool,
+    /// Whether memtables and caches are so small that a short run has tables on disk and reads go there.
+    pub(crate) small_buffers: bool,
     /// Size of a node's own file system.
     pub(crate) disk_mib: u64,
 }
@@ -96,6 +100,12 @@ impl Site {
             )?;
         }
         crate::wall_clock::set_offset(&self.clock_file(node), 0)?;
+        self.configure(node, settings)
+    }
+
+    /// Writes a node's configuration, for its next start.
+    pub(crate) fn configure(&self, node: NodeOrdinal, settings: &Settings) -> Result<()> {
+        let data = self.data_dir(node);
         let NodeAddresses {
             grpc,
             http,
@@ -106,18 +116,24 @@ impl Site {
             Engine::Rocksdb => "rocksdb",
             Engine::Memory => "memory",
         };
-        // Small buffers, so that a short run has tables on disk and reads go there.
         let mut config = json!({
             "name": format!("node-{}", node + 1),
             "data_dir": data,
             "context_key_file": self.context_key_file(),
             "listen": {"grpc": grpc, "http": http, "peer": peer, "admin": admin},
-            "storage": {"engine": engine, "memtable_bytes": 1 << 20, "block_cache_bytes": 1 << 20},
+            "storage": {"engine": engine},
             "keyspaces": {SHORT_LIVED: {"default_ttl": SHORT_LIVED_TTL}},
             "drain_timeout": "5s",
         });
+        if settings.small_buffers {
+            config["storage"]["memtable_bytes"] = json!(1 << 20);
+            config["storage"]["block_cache_bytes"] = json!(1 << 20);
+        }
         if !settings.keeps_hints {
             config["hints"] = json!({"max_bytes": 0});
+        }
+        if settings.scrubs {
+            config["anti_entropy"] = json!({"scrub_interval": "60s"});
         }
         let yaml = serde_yaml::to_string(&config).context("write a configuration")?;
         std::fs::write(self.config_file(node), yaml).context("write a configuration")

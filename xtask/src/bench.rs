@@ -1,4 +1,5 @@
-//! `make bench`: the libraries' benchmarks, then a local ring of three nodes under load.
+//! `make bench`: the libraries' benchmarks, then a local ring of three nodes under load, then what clients notice of
+//! background work.
 //! Figures are ratios of one run on one machine; `docs/benchmarks.md` keeps a dated set.
 
 use std::io::{BufRead, BufReader};
@@ -41,6 +42,12 @@ pub(crate) fn run() -> Result<()> {
         }
     }
     stop(&mut ring)?;
+    steps.command(
+        "background work beside clients",
+        Command::new(target().join("release/annulus-faults"))
+            .args(["--beside", "20", "--rate", "400", "--dir"])
+            .arg(target().join("bench-beside")),
+    )?;
     steps.finish();
     Ok(())
 }
