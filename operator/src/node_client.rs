@@ -59,6 +59,8 @@ pub(crate) struct NodeReport {
     pub(crate) data_bytes: u64,
     /// Free bytes of its disk.
     pub(crate) disk_free_bytes: u64,
+    /// Comparisons with other owners that it has not completed in time.
+    pub(crate) comparisons_overdue: u32,
     /// How often its data directory was opened.
     pub(crate) generation: u64,
     /// Version of its program.
@@ -179,6 +181,7 @@ fn report(answer: GetStatusResponse) -> Result<NodeReport, NodeError> {
         vnodes: answer.vnodes,
         data_bytes: answer.data_bytes,
         disk_free_bytes: answer.disk_free_bytes,
+        comparisons_overdue: answer.comparisons_overdue,
         generation: answer.generation,
         version: answer.version,
     })

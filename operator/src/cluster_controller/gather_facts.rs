@@ -124,7 +124,16 @@ fn ring_facts(
                 .is_some_and(|view| holds(ring, node.id, view))
         })
         .map(|node| node.name.clone());
+    let is_overdue = |name: &String| {
+        let report = world.nodes.get(name).and_then(|view| view.report.as_ref());
+        report.is_some_and(|report| report.comparisons_overdue > 0)
+    };
     RingFacts {
+        overdue: ready
+            .iter()
+            .filter(|name| is_overdue(name))
+            .cloned()
+            .collect(),
         epoch: ring.epoch(),
         availability: availability(ring, &serving, quorum),
         spread: zone_spread(ring),

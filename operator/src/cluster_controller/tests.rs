@@ -32,6 +32,7 @@ struct FakeNode {
     name: String,
     id: NodeId,
     placement: Option<Placement>,
+    comparisons_overdue: u32,
 }
 
 impl FakeNodes {
@@ -65,6 +66,7 @@ impl NodeClient for FakeNodes {
             vnodes: 0,
             data_bytes: 0,
             disk_free_bytes: 0,
+            comparisons_overdue: node.comparisons_overdue,
             generation: 1,
             version: "1".into(),
         })
@@ -217,6 +219,7 @@ impl Lab {
                 name: name.clone(),
                 id,
                 placement: None,
+                comparisons_overdue: 0,
             };
             let node = self
                 .disks
@@ -320,12 +323,13 @@ async fn a_cluster_comes_up_from_its_manifest() {
         status.selector,
         "annulus.dev/cluster=orders,app.kubernetes.io/component=node"
     );
-    assert_eq!(status.conditions.len(), 9);
+    assert_eq!(status.conditions.len(), 10);
     for kind in [
         "Available",
         "FullyReplicated",
         "TopologySatisfied",
         "MembershipConverged",
+        "CopiesCompared",
     ] {
         assert_eq!(lab.condition(kind).0, "True", "{kind}");
     }
@@ -370,6 +374,20 @@ async fn the_founding_is_seen_while_it_lasts() {
         lab.condition("Available"),
         ("False".into(), "NotFounded".into())
     );
+}
+
+#[tokio::test]
+async fn copies_that_are_not_compared_in_time_are_told() {
+    let lab = Lab::ready(3).await;
+    for node in lab.nodes.0.lock().values_mut() {
+        node.comparisons_overdue = u32::from(node.name.ends_with("-1"));
+    }
+    lab.run().await.unwrap();
+    assert_eq!(
+        lab.condition("CopiesCompared"),
+        ("False".into(), "ComparisonsOverdue".into())
+    );
+    assert_eq!(lab.condition("Ready").0, "True");
 }
 
 #[tokio::test]

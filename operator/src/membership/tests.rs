@@ -150,6 +150,7 @@ fn report(name: &str, disk: &Disk) -> NodeReport {
         vnodes: 0,
         data_bytes: 0,
         disk_free_bytes: 0,
+        comparisons_overdue: 0,
         generation: 1,
         version: String::new(),
     }

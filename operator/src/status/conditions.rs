@@ -54,6 +54,7 @@ fn judge(kind: ConditionType, facts: &Facts) -> Verdict {
         ConditionType::FullyReplicated => fully_replicated(facts),
         ConditionType::TopologySatisfied => topology(facts),
         ConditionType::MembershipConverged => converged(facts),
+        ConditionType::CopiesCompared => compared(facts),
     }
 }
 
@@ -217,6 +218,18 @@ fn converged(facts: &Facts) -> Verdict {
                 ring.epoch,
                 listed(&ring.pending)
             ),
+        ),
+    }
+}
+
+fn compared(facts: &Facts) -> Verdict {
+    match &facts.ring {
+        None => verdict(false, Reason::NotFounded, "there is no ring yet"),
+        Some(ring) if ring.overdue.is_empty() => verdict(true, Reason::ComparedInTime, ""),
+        Some(ring) => verdict(
+            false,
+            Reason::ComparisonsOverdue,
+            format!("at {}", listed(&ring.overdue)),
         ),
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct RingFacts {
     pub(crate) spread: ZoneSpread,
     /// Members that are not known to hold this placement.
     pub(crate) pending: Vec<String>,
+    /// Members that have not compared all of their copies in time.
+    pub(crate) overdue: Vec<String>,
 }
 
 impl Facts {

@@ -23,10 +23,12 @@ pub(crate) enum ConditionType {
     TopologySatisfied,
     /// All nodes hold the same placement.
     MembershipConverged,
+    /// Owners compare their copies as often as they are to.
+    CopiesCompared,
 }
 
 impl ConditionType {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Ready,
         Self::Reconciling,
         Self::Stalled,
@@ -36,6 +38,7 @@ impl ConditionType {
         Self::FullyReplicated,
         Self::TopologySatisfied,
         Self::MembershipConverged,
+        Self::CopiesCompared,
     ];
 
     /// As it is written in a status.
@@ -50,6 +53,7 @@ impl ConditionType {
             Self::FullyReplicated => "FullyReplicated",
             Self::TopologySatisfied => "TopologySatisfied",
             Self::MembershipConverged => "MembershipConverged",
+            Self::CopiesCompared => "CopiesCompared",
         }
     }
 
@@ -70,6 +74,9 @@ impl ConditionType {
                 "The copies of each partition are in as many zones as there are."
             }
             Self::MembershipConverged => "Every node of the ring holds the recorded placement.",
+            Self::CopiesCompared => {
+                "Owners have compared their copies of every partition within the bound (anti_entropy.bound)."
+            }
         }
     }
 }
@@ -141,6 +148,8 @@ reasons! {
     NoZones, Silent, "The machines carry no label topology.kubernetes.io/zone, or the operator may not read it.", "Label the machines, and let the operator get nodes, before the cluster is founded.";
     Converged, Silent, "Every node of the ring holds the recorded placement.", "None needed.";
     PlacementPending, Silent, "Some nodes of the ring are not known to hold the recorded placement.", "Wait; it is handed over as soon as they answer.";
+    ComparedInTime, Silent, "Every partition was compared within the bound.", "None needed.";
+    ComparisonsOverdue, Warning, "Nodes have not compared some partitions with their other owners within the bound.", "Are those owners away? Otherwise see background_share and the comparisons' metrics of the nodes that the message names.";
     InvalidSpec, Warning, "The spec cannot be carried out.", "Change the spec as the message says.";
     ScalingNotSupported, Warning, "The spec asks for other nodes than the ring has. This release cannot change a founded ring; the nodes of the ring go on being looked after.", "Set the number and the capacity of nodes back to what the message names.";
     RingMismatch, Warning, "The disks hold a ring of another shape than the spec asks for.", "Set partitions and replicationFactor to those of the ring (make the KVCluster anew), or use other disks.";
