@@ -23,14 +23,13 @@ use annulus_node::storage::{
     key_encoding,
 };
 use annulus_proto::model::{Key, KeyspaceName};
-use annulus_ring::{
-    Capacity, HashSeed, Node, NodeAddresses, NodeId, NodeState, PartitionCount, PartitionId,
-    Placement, ReplicationFactor, RingEpoch, Token, Zone, found,
-};
+use annulus_ring::{HashSeed, PartitionCount, PartitionId, Placement, RingEpoch, Token};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use prometheus_client::registry::Registry;
-use uuid::Uuid;
+
+#[path = "../tests/one_node/mod.rs"]
+mod one_node;
 
 const KEYS: u64 = 1_000_000;
 const DIFFERENT: u64 = 10;
@@ -66,7 +65,7 @@ impl Copy {
         let randomness = Arc::new(SystemRandomness);
         let replica = Replica::start(&options, store, &clock, randomness, &mut registry);
         let replica = replica.expect("starts");
-        let placement = placement(data_dir.node_id());
+        let placement = one_node::placement(data_dir.node_id(), 1);
         let trees = replica.keep_trees(placement.partitions());
         trees.await.expect("keeps trees");
         let all = placement.partitions().ids().collect();
@@ -355,25 +354,4 @@ fn write_all(tree: Tree, persistence: Persistence, group: u64, writes: u64) -> D
         engine.write(&batch, persistence).expect("writes");
     }
     began.elapsed()
-}
-
-fn placement(id: NodeId) -> Placement {
-    let node = Node {
-        id,
-        name: "one".to_owned(),
-        addresses: NodeAddresses {
-            peer: "one:9602".to_owned(),
-            grpc: "one:9600".to_owned(),
-            http: "one:9601".to_owned(),
-            admin: "one:9603".to_owned(),
-        },
-        zone: Zone::from("a"),
-        capacity: Capacity::ONE,
-        state: NodeState::Active,
-    };
-    let (partitions, one) = (
-        PartitionCount::new(1).expect("is a power of two"),
-        ReplicationFactor::new(1).expect("is not 0"),
-    );
-    found(Uuid::from_u128(9), HashSeed(7), partitions, one, &[node]).expect("is a placement")
 }

@@ -16,16 +16,15 @@ use annulus_node::keyspace::{ConflictPolicy, Keyspace};
 use annulus_node::replica::{KeyAddress, Replica, ReplicaOptions, Write};
 use annulus_node::storage::{DataDir, RocksOptions, Store};
 use annulus_proto::model::{Key, KeyspaceName};
-use annulus_ring::{
-    Capacity, HashSeed, Node, NodeAddresses, NodeId, NodeState, PartitionCount, Placement,
-    ReplicationFactor, RingEpoch, Zone, found,
-};
+use annulus_ring::{Placement, RingEpoch};
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use prometheus_client::registry::Registry;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use uuid::Uuid;
+
+#[path = "../tests/one_node/mod.rs"]
+mod one_node;
 
 const KEYS: u64 = 2000;
 
@@ -49,7 +48,7 @@ impl Target {
             &mut Registry::default(),
         );
         let replica = replica.expect("starts");
-        let placement = placement(data_dir.node_id());
+        let placement = one_node::placement(data_dir.node_id(), 256);
         let all = placement.partitions().ids().collect();
         replica.own(all, RingEpoch::FIRST).await.expect("owns");
         // Last writer wins: keys stay of one size however often they are written.
@@ -164,27 +163,6 @@ fn blobs(c: &mut Criterion) {
         }
     }
     group.finish();
-}
-
-fn placement(id: NodeId) -> Placement {
-    let node = Node {
-        id,
-        name: "one".to_owned(),
-        addresses: NodeAddresses {
-            peer: "one:9602".to_owned(),
-            grpc: "one:9600".to_owned(),
-            http: "one:9601".to_owned(),
-            admin: "one:9603".to_owned(),
-        },
-        zone: Zone::from("a"),
-        capacity: Capacity::ONE,
-        state: NodeState::Active,
-    };
-    let (partitions, one) = (
-        PartitionCount::new(256).expect("is a power of two"),
-        ReplicationFactor::new(1).expect("is not 0"),
-    );
-    found(Uuid::from_u128(9), HashSeed(7), partitions, one, &[node]).expect("is a placement")
 }
 
 criterion_group!(benches, by_callers, blobs);

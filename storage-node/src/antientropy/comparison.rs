@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_causality::{KeyState, VersionVector};
 use annulus_proto::model::RequestError;
 use annulus_ring::{NodeId, PartitionId, Placement};
 use futures::stream::{self, StreamExt as _};
@@ -16,7 +15,7 @@ use crate::hash_tree::{Block, Leaf, Way};
 use crate::keyspace::Keyspaces;
 use crate::mistake::{self, Mistake};
 use crate::peer::{PeerFailure, Peers};
-use crate::replica::{KeyAddress, Merge, Replica, ReplicaError, Write};
+use crate::replica::{KeyAddress, Merge, Replica, ReplicaError};
 
 /// How long one question to the other owner, or one repair, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -183,7 +182,10 @@ impl Comparison<'_> {
         };
         self.pay(MOVE_BYTES + state.value_bytes(), throttle).await;
         if mistake::is_made(Mistake::ExchangeMints) {
-            self.mint_what_was_sent(address, &state).await?;
+            let (deadline, epoch) = (self.deadline(), self.placement.epoch());
+            self.replica
+                .mint_as_its_own(address, &state, deadline, epoch)
+                .await;
         }
         let merge = Merge {
             address: address.clone(),
@@ -212,27 +214,6 @@ impl Comparison<'_> {
             .peers
             .repair(self.peer, epoch, key, state, deadline)
             .await?)
-    }
-
-    /// The mistake [`Mistake::ExchangeMints`].
-    async fn mint_what_was_sent(
-        &self,
-        address: &KeyAddress,
-        state: &KeyState,
-    ) -> Result<(), ReplicaError> {
-        for sibling in state.siblings() {
-            let write = Write {
-                address: address.clone(),
-                content: sibling.value(0).cloned(),
-                context: VersionVector::new(),
-                ttl: None,
-                request_id: None,
-                deadline: self.deadline(),
-                fence: self.placement.epoch(),
-            };
-            self.replica.mint(write).await?;
-        }
-        Ok(())
     }
 
     async fn pay(&self, bytes: usize, throttle: &impl Throttle) {

@@ -80,10 +80,10 @@ impl Replayer {
         reach: bool,
         cursor: &mut Option<Bytes>,
     ) -> Page {
-        let Some(placement) = self.0.placement.current() else {
+        let Some(placement) = self.0.parts.placement.current() else {
             return Page::Unreached;
         };
-        let page = match self.0.hints.page(target, cursor.as_ref()).await {
+        let page = match self.0.parts.hints.page(target, cursor.as_ref()).await {
             Ok(page) => page,
             Err(error) => {
                 tracing::warn!(%error, "hints can't be read");
@@ -102,7 +102,7 @@ impl Replayer {
             if receiver == target {
                 unreached = sent.is_err();
                 if !unreached {
-                    self.0.hints.reached(target);
+                    self.0.parts.hints.reached(target);
                 }
             }
             let answers = sent.unwrap_or_else(|failure| {
@@ -129,14 +129,15 @@ impl Replayer {
 
     /// What can be told without asking anybody.
     fn judge(&self, page: &[Stored]) -> Vec<Fate> {
-        let now_ms = self.0.clock.wall_ms();
+        let now_ms = self.0.parts.clock.wall_ms();
         let fate = |stored: &Stored| match &stored.content {
             Err(detail) => {
                 tracing::error!(detail, "a hint is damaged");
                 Fate::Dropped(DropReason::Damaged)
             }
             Ok((_, hint))
-                if !hint.sloppy && is_expired(hint.written, now_ms, self.0.limits.ttl) =>
+                if !hint.sloppy
+                    && is_expired(hint.written, now_ms, self.0.parts.hints.0.limits.ttl) =>
             {
                 Fate::Dropped(DropReason::Expired)
             }
@@ -158,17 +159,22 @@ impl Replayer {
             Some(handover(key, hint))
         });
         let handed_over: Vec<_> = handed_over.collect();
-        if receiver == self.0.placement.node() {
-            let deadline = self.0.clock.now() + DELIVERY_TIMEOUT;
-            return Ok(self.0.hints.take(placement, handed_over, deadline).await);
+        if receiver == self.0.parts.placement.node() {
+            let deadline = self.0.parts.clock.now() + DELIVERY_TIMEOUT;
+            return Ok(self
+                .0
+                .parts
+                .hints
+                .take(placement, handed_over, deadline)
+                .await);
         }
         let bytes: usize = handed_over
             .iter()
             .map(|handover| handover.state.len())
             .sum();
         self.await_credit(placement, receiver, bytes as u64).await?;
-        let (peers, epoch) = (self.0.peers.clone(), placement.epoch());
-        let deadline = self.0.clock.now() + DELIVERY_TIMEOUT;
+        let (peers, epoch) = (self.0.parts.peers.clone(), placement.epoch());
+        let deadline = self.0.parts.clock.now() + DELIVERY_TIMEOUT;
         let sent = async move {
             let sent = peers.deliver_hints(receiver, epoch, handed_over, deadline);
             sent.await
@@ -195,10 +201,11 @@ impl Replayer {
         bytes: u64,
     ) -> Result<(), PeerFailure> {
         for _ in 0..CREDIT_ATTEMPTS {
-            let deadline = self.0.clock.now() + CREDIT_TIMEOUT;
+            let deadline = self.0.parts.clock.now() + CREDIT_TIMEOUT;
             let epoch = placement.epoch();
             let granted = self
                 .0
+                .parts
                 .peers
                 .hint_credit(receiver, epoch, bytes, deadline)
                 .await?;
@@ -219,16 +226,19 @@ impl Replayer {
             match fate {
                 Fate::Stays | Fate::Retry => continue,
                 Fate::Delivered => delivered += 1,
-                Fate::Dropped(reason) => self.0.hints.dropped(target, stored.partition, *reason),
+                Fate::Dropped(reason) => {
+                    let hints = &self.0.parts.hints;
+                    hints.dropped(target, stored.partition, *reason);
+                }
             }
             gone.push(stored);
         }
         if gone.is_empty() {
             return true;
         }
-        match self.0.hints.remove(target, gone).await {
+        match self.0.parts.hints.remove(target, gone).await {
             Ok(()) => {
-                self.0.hints.0.metrics.delivered(delivered);
+                self.0.parts.hints.0.metrics.delivered(delivered);
                 true
             }
             Err(error) => {

@@ -3,7 +3,7 @@
 //! The age of a write is judged here, by its own stamp, and not by the sender: a sender may have been
 //! away for days itself.
 
-use annulus_causality::{HlcStamp, KeyState, VersionVector};
+use annulus_causality::{HlcStamp, KeyState};
 use annulus_proto::model::{Key, KeyspaceName};
 use annulus_ring::Placement;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use super::record::is_expired;
 use super::store::Hints;
 use crate::mistake::{self, Mistake};
 use crate::overload::Class;
-use crate::replica::{KeyAddress, Merge, ReplicaError, Write};
+use crate::replica::{KeyAddress, Merge, ReplicaError};
 
 /// A hint on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +103,9 @@ impl Hints {
         }
         let address = KeyAddress::of(placement, keyspace.clone(), handover.key);
         if mistake::is_made(Mistake::ReplayMints) {
-            self.mint_what_was_kept(placement, &address, &state, deadline)
+            self.0
+                .replica
+                .mint_as_its_own(&address, &state, deadline, placement.epoch())
                 .await;
         }
         let merge = Merge {
@@ -119,28 +121,6 @@ impl Hints {
                 tracing::debug!(%error, "a hint was not taken");
                 Taken::Failed
             }
-        }
-    }
-
-    /// The mistake [`Mistake::ReplayMints`].
-    async fn mint_what_was_kept(
-        &self,
-        placement: &Placement,
-        address: &KeyAddress,
-        state: &KeyState,
-        deadline: Instant,
-    ) {
-        for sibling in state.siblings() {
-            let write = Write {
-                address: address.clone(),
-                content: sibling.value(0).cloned(),
-                context: VersionVector::new(),
-                ttl: None,
-                request_id: None,
-                deadline,
-                fence: placement.epoch(),
-            };
-            let _ = self.0.replica.mint(write).await;
         }
     }
 }

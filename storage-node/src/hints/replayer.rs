@@ -16,7 +16,6 @@ use super::attempts::{Attempts, Next};
 use super::delivery::Page;
 use super::store::Hints;
 use crate::clock::Clock;
-use crate::config::HintLimits;
 use crate::entropy::Randomness;
 use crate::membership::{Liveness, MembershipView};
 use crate::peer::{Peers, Reachability};
@@ -57,15 +56,7 @@ pub(crate) struct ReplayerParts {
 pub(crate) struct Replayer(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
-    pub(super) hints: Hints,
-    pub(super) limits: HintLimits,
-    pub(super) peers: Peers,
-    membership: MembershipView,
-    pub(super) placement: PlacementStore,
-    pub(super) clock: Arc<dyn Clock>,
-    randomness: Arc<dyn Randomness>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    pub(super) parts: ReplayerParts,
     /// The targets that have a task.
     served: Mutex<BTreeSet<NodeId>>,
 }
@@ -81,43 +72,25 @@ impl fmt::Debug for Replayer {
 impl Replayer {
     /// Nothing is delivered before [`Self::start`].
     pub(crate) fn new(parts: ReplayerParts) -> Self {
-        let ReplayerParts {
-            hints,
-            peers,
-            membership,
-            placement,
-            clock,
-            randomness,
-            tasks,
-            stop,
-        } = parts;
         Self(Arc::new(Inner {
-            limits: hints.0.limits.clone(),
-            hints,
-            peers,
-            membership,
-            placement,
-            clock,
-            randomness,
-            tasks,
-            stop,
+            parts,
             served: Mutex::default(),
         }))
     }
 
     /// Delivers from now on, until the stop.
     pub(crate) fn start(&self) {
-        let (replayer, stop) = (self.clone(), self.0.stop.clone());
-        self.0.tasks.spawn(async move {
+        let (replayer, stop) = (self.clone(), self.0.parts.stop.clone());
+        self.0.parts.tasks.spawn(async move {
             // Cancelled or ended by itself: both are the end.
             let _ = stop.run_until_cancelled(replayer.watch()).await;
         });
     }
 
     async fn watch(&self) {
-        let mut changes = self.0.hints.changes();
+        let mut changes = self.0.parts.hints.changes();
         loop {
-            for (target, _) in self.0.hints.backlog() {
+            for (target, _) in self.0.parts.hints.backlog() {
                 self.serve(target);
             }
             if changes.changed().await.is_err() {
@@ -130,8 +103,8 @@ impl Replayer {
         if !self.0.served.lock().insert(target) {
             return;
         }
-        let (replayer, stop) = (self.clone(), self.0.stop.clone());
-        self.0.tasks.spawn(async move {
+        let (replayer, stop) = (self.clone(), self.0.parts.stop.clone());
+        self.0.parts.tasks.spawn(async move {
             let _ = stop
                 .run_until_cancelled(replayer.serve_to_the_end(target))
                 .await;
@@ -141,20 +114,20 @@ impl Replayer {
     async fn serve_to_the_end(&self, target: NodeId) {
         let mut delivery = Delivery {
             attempts: Attempts::new(
-                self.0.limits.replay_jitter,
-                self.0.limits.probe_interval,
-                self.0.clock.now(),
+                self.0.parts.hints.0.limits.replay_jitter,
+                self.0.parts.hints.0.limits.probe_interval,
+                self.0.parts.clock.now(),
             ),
             cursor: None,
             left: false,
             swept_at: RingEpoch(0),
-            next_sweep: self.0.clock.now(),
+            next_sweep: self.0.parts.clock.now(),
         };
         loop {
             {
                 // Under the lock: a hint that is counted after this look finds the target without a task.
                 let mut served = self.0.served.lock();
-                if self.0.hints.backlog_of(target).hints == 0 {
+                if self.0.parts.hints.backlog_of(target).hints == 0 {
                     served.remove(&target);
                     return;
                 }
@@ -164,16 +137,16 @@ impl Replayer {
     }
 
     async fn step(&self, target: NodeId, delivery: &mut Delivery) {
-        let (now, random) = (self.0.clock.now(), self.0.randomness.u64());
-        let seen = self.0.membership.changes();
+        let (now, random) = (self.0.parts.clock.now(), self.0.parts.randomness.u64());
+        let seen = self.0.parts.membership.changes();
         match delivery.attempts.next(self.is_alive(target), random, now) {
             Next::Go => self.go(target, delivery).await,
             Next::Wait(until) => {
                 self.sweep(target, delivery).await;
-                let until = until.min(self.0.clock.now() + LOOK_EVERY);
+                let until = until.min(self.0.parts.clock.now() + LOOK_EVERY);
                 tokio::select! {
                     biased;
-                    () = self.0.membership.changed_since(seen) => {}
+                    () = self.0.parts.membership.changed_since(seen) => {}
                     () = sleep_until(until) => {}
                 }
             }
@@ -184,23 +157,23 @@ impl Replayer {
         match self.deliver_page(target, true, &mut delivery.cursor).await {
             Page::Done => delivery.attempts.succeeded(),
             Page::Left => delivery.left = true,
-            Page::Unreached => delivery.attempts.failed(self.0.clock.now()),
+            Page::Unreached => delivery.attempts.failed(self.0.parts.clock.now()),
             Page::End if delivery.left => {
                 delivery.left = false;
-                delivery.attempts.failed(self.0.clock.now());
+                delivery.attempts.failed(self.0.parts.clock.now());
             }
-            Page::End => sleep_until(self.0.clock.now() + SETTLES_IN).await,
+            Page::End => sleep_until(self.0.parts.clock.now() + SETTLES_IN).await,
         }
     }
 
     /// Deals with what needs no word from the target: what others own now, once in each epoch; what is too
     /// old, now and then.
     async fn sweep(&self, target: NodeId, delivery: &mut Delivery) {
-        let Some(placement) = self.0.placement.current() else {
+        let Some(placement) = self.0.parts.placement.current() else {
             return;
         };
         let is_new = delivery.swept_at != placement.epoch();
-        if !is_new && self.0.clock.now() < delivery.next_sweep {
+        if !is_new && self.0.parts.clock.now() < delivery.next_sweep {
             return;
         }
         let (mut cursor, mut left) = (None, false);
@@ -219,21 +192,22 @@ impl Replayer {
         let pause = if left {
             SWEEP_AGAIN
         } else {
-            self.0.limits.ttl / 4
+            self.0.parts.hints.0.limits.ttl / 4
         };
-        delivery.next_sweep = self.0.clock.now() + pause;
+        delivery.next_sweep = self.0.parts.clock.now() + pause;
     }
 
     /// Whether it makes sense to send to it. A node that has left owns nothing: its hints go to others.
     fn is_alive(&self, target: NodeId) -> bool {
         let is_member = self
             .0
+            .parts
             .placement
             .current()
             .is_none_or(|placement| placement.index_of(target).is_some());
         !is_member
-            || self.0.membership.liveness(target) != Liveness::Down
-                && self.0.peers.reachability(target) == Reachability::Connected
+            || self.0.parts.membership.liveness(target) != Liveness::Down
+                && self.0.parts.peers.reachability(target) == Reachability::Connected
     }
 }
 

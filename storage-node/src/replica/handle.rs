@@ -1,5 +1,6 @@
 //! How everybody else asks the replica: start, operations, stop.
 
+mod mistaken;
 mod scrub;
 mod tree;
 

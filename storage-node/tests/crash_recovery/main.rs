@@ -6,4 +6,6 @@ mod damaged_files;
 mod files;
 mod killed;
 mod node;
+#[path = "../one_node/mod.rs"]
+mod one_node;
 mod torn_log;

@@ -11,13 +11,11 @@ use annulus_node::keyspace::{ConflictPolicy, Keyspace};
 use annulus_node::replica::{KeyAddress, Minted, Replica, ReplicaError, ReplicaOptions, Write};
 use annulus_node::storage::{DataDir, RocksOptions, Store, StoreError};
 use annulus_proto::model::{Key, KeyspaceName};
-use annulus_ring::{
-    Capacity, HashSeed, Node, NodeAddresses, NodeId, NodeState, PartitionCount, Placement,
-    ReplicationFactor, RingEpoch, Zone, found,
-};
+use annulus_ring::{Placement, RingEpoch};
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
-use uuid::Uuid;
+
+use crate::one_node;
 
 pub(crate) const EPOCH: RingEpoch = RingEpoch::FIRST;
 
@@ -60,7 +58,7 @@ impl TestNode {
             Arc::new(SystemRandomness),
             &mut registry,
         )?;
-        let placement = placement(data_dir.node_id());
+        let placement = one_node::placement(data_dir.node_id(), 16);
         replica
             .own(placement.partitions().ids().collect(), EPOCH)
             .await
@@ -111,25 +109,4 @@ impl TestNode {
         assert!(live.next().is_none(), "{key} has siblings");
         value
     }
-}
-
-fn placement(id: NodeId) -> Placement {
-    let node = Node {
-        id,
-        name: "one".to_owned(),
-        addresses: NodeAddresses {
-            peer: "one:9602".to_owned(),
-            grpc: "one:9600".to_owned(),
-            http: "one:9601".to_owned(),
-            admin: "one:9603".to_owned(),
-        },
-        zone: Zone::from("a"),
-        capacity: Capacity::ONE,
-        state: NodeState::Active,
-    };
-    let (partitions, one) = (
-        PartitionCount::new(16).unwrap(),
-        ReplicationFactor::new(1).unwrap(),
-    );
-    found(Uuid::from_u128(9), HashSeed(7), partitions, one, &[node]).unwrap()
 }
