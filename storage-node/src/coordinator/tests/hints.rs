@@ -112,6 +112,11 @@ async fn hints_of_a_node_that_stays_away_stay() {
 
 /// Hands node 0 a state, as written then.
 async fn hand_over(cluster: &Cluster, ask: &Ask, written_ms: u64, sloppy: bool) -> Taken {
+    // The other two may have confirmed the write first.
+    until("its own copy is written", async || {
+        cluster.nodes[1].copy(ask).await.is_some()
+    })
+    .await;
     let state = cluster.nodes[1].copy(ask).await.unwrap();
     let handover = Handover {
         keyspace: ask.keyspace.clone(),
