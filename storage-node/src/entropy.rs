@@ -9,6 +9,11 @@ use std::fmt;
 pub trait Randomness: fmt::Debug + Send + Sync + 'static {
     /// A number of which all 64 bits are random.
     fn u64(&self) -> u64;
+
+    /// A number from 0 to 1.
+    fn fraction(&self) -> f64 {
+        self.u64() as f64 / u64::MAX as f64
+    }
 }
 
 /// The thread's cryptographic generator, seeded by the system.

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`exchange`] | one comparison of two copies, step by step (pure) |
 //! | `schedule` | which comparison is next (pure) |
-//! | `token_bucket` | how much may pass (pure) |
 //! | `comparison` | the driver of one exchange |
 //! | `runner` | the driver of the schedule: one comparison at a time |
 //! | `scrub` | reads data back and compares it with its tree |
@@ -27,7 +26,6 @@ mod metrics;
 mod runner;
 mod schedule;
 mod scrub;
-mod token_bucket;
 
 pub(crate) use metrics::AntiEntropyMetrics;
 pub(crate) use runner::{AntiEntropy, AntiEntropyParts, Settings};

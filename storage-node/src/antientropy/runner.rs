@@ -15,19 +15,21 @@ use super::comparison::{Comparison, ComparisonError, Throttle};
 use super::exchange::{Outcome, RoundLimit};
 use super::metrics::{AntiEntropyMetrics, ComparisonLabels, LagCollector};
 use super::schedule::{ComparisonStatus, Next, PairId, Reason, Schedule, Timing};
-use super::token_bucket::TokenBucket;
 use crate::clock::Clock;
 use crate::entropy::Randomness;
 use crate::hints::{Hints, MarkNumber};
 use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
-use crate::overload::{Class, Overload};
+use crate::overload::{Allowance, Class, Overload};
 use crate::peer::{Peers, Reachability};
 use crate::placement::PlacementStore;
 use crate::replica::Replica;
 
 /// How often it looks who is there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// So much of the allowance may gather.
+pub(super) const SAVES: Duration = Duration::from_secs(1);
 
 /// The pause before the second look is at least this share of the longest.
 const SHORTEST_CONFIRM: f64 = 0.4;
@@ -74,7 +76,7 @@ pub(crate) struct AntiEntropy(Arc<Inner>);
 struct Inner {
     parts: AntiEntropyParts,
     schedule: Mutex<Schedule>,
-    bucket: Mutex<TokenBucket>,
+    allowance: Mutex<Allowance>,
     asked: Notify,
     /// Of the pairs that hints have marked, those that the schedule knows of.
     marked: Mutex<BTreeSet<PairId>>,
@@ -97,7 +99,11 @@ impl Throttle for AntiEntropy {
     async fn spend(&self, bytes: usize) {
         let now = self.0.parts.clock.now();
         let share = self.0.parts.overload.share(Class::AntiEntropy);
-        let wait = self.0.bucket.lock().spend(bytes, share, now);
+        let wait = {
+            let mut allowance = self.0.allowance.lock();
+            allowance.spend(bytes as u64, share, now);
+            allowance.owed(now)
+        };
         if !wait.is_zero() {
             sleep(wait).await;
         }
@@ -113,10 +119,10 @@ impl AntiEntropy {
             bytes_per_second,
             ..
         } = parts.settings;
-        let bucket = TokenBucket::new(bytes_per_second, parts.clock.now());
+        let allowance = Allowance::new(bytes_per_second, SAVES, parts.clock.now());
         Self(Arc::new(Inner {
             schedule: Mutex::new(Schedule::new(Timing { interval, outage })),
-            bucket: Mutex::new(bucket),
+            allowance: Mutex::new(allowance),
             asked: Notify::new(),
             marked: Mutex::default(),
             parts,
@@ -306,7 +312,7 @@ impl AntiEntropy {
             leaves: settings.leaves_per_round,
             ..RoundLimit::default()
         };
-        let draw = parts.randomness.u64() as f64 / u64::MAX as f64;
+        let draw = parts.randomness.fraction();
         let share = SHORTEST_CONFIRM + (1.0 - SHORTEST_CONFIRM) * draw;
         let confirm_after = settings.confirm_after.mul_f64(share);
         comparison.run(limit, confirm_after, self).await

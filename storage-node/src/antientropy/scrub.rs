@@ -9,18 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_ring::{PartitionId, Placement};
-use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::runner::AntiEntropy;
+use super::runner::{AntiEntropy, SAVES};
 use super::schedule::Reason;
-use super::token_bucket::TokenBucket;
-use crate::clock::Clock;
+use crate::clock::{Clock, milliseconds};
 use crate::entropy::Randomness;
-use crate::overload::{Class, Overload};
+use crate::overload::{Allowance, Class, Overload};
 use crate::placement::PlacementStore;
 use crate::replica::{Replica, ReplicaError};
 
@@ -91,17 +89,18 @@ pub(crate) struct Scrub {
     parts: ScrubParts,
     /// When each vnode is due, in wall milliseconds.
     due_ms: BTreeMap<PartitionId, u64>,
-    bucket: Mutex<TokenBucket>,
+    allowance: Allowance,
 }
 
 impl Scrub {
     /// Made of these parts; does nothing until [`Self::run`].
     pub(crate) fn new(parts: ScrubParts) -> Self {
-        let bucket = TokenBucket::new(parts.settings.bytes_per_second, parts.clock.now());
+        let rate = parts.settings.bytes_per_second;
+        let allowance = Allowance::new(rate, SAVES, parts.clock.now());
         Self {
             parts,
             due_ms: BTreeMap::new(),
-            bucket: Mutex::new(bucket),
+            allowance,
         }
     }
 
@@ -154,7 +153,7 @@ impl Scrub {
         if let Some(last_ms) = replica.scrubbed_at_ms(partition).await.ok()? {
             return Some(last_ms.min(now_ms));
         }
-        let share = self.parts.randomness.u64() as f64 / u64::MAX as f64;
+        let share = self.parts.randomness.fraction();
         let ago = milliseconds(self.parts.settings.interval.mul_f64(share));
         let last_ms = now_ms.saturating_sub(ago);
         replica.set_scrubbed_at_ms(partition, last_ms).await.ok()?;
@@ -188,7 +187,8 @@ impl Scrub {
                 self.parts.overload.share(Class::Scrub),
                 self.parts.clock.now(),
             );
-            let wait = self.bucket.lock().spend(part.bytes, share, now);
+            self.allowance.spend(part.bytes as u64, share, now);
+            let wait = self.allowance.owed(now);
             if !wait.is_zero() {
                 sleep(wait).await;
             }
@@ -214,8 +214,4 @@ impl Scrub {
                 .request(partition, peer, Reason::Scrubbed);
         }
     }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

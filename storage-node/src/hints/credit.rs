@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::overload::Allowance;
+
 /// So much of the allowance may gather while nobody sends.
 const MAX_SAVED: Duration = Duration::from_millis(500);
 
@@ -28,19 +30,12 @@ pub(crate) enum Grant {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Credit {
-    bytes_per_second: u64,
-    /// When all that was granted is paid for.
-    paid_at: Instant,
-}
+pub(super) struct Credit(Allowance);
 
 impl Credit {
     /// Nothing was granted yet.
     pub(super) fn new(bytes_per_second: u64, now: Instant) -> Self {
-        Self {
-            bytes_per_second: bytes_per_second.max(1),
-            paid_at: now,
-        }
+        Self(Allowance::new(bytes_per_second, MAX_SAVED, now))
     }
 
     /// Asks leave for so many bytes, where only this share of the allowance may be used, which is above 0.
@@ -54,17 +49,12 @@ impl Credit {
         if is_overloaded {
             return Grant::Wait(OVERLOAD_PAUSE);
         }
-        let owed = self.paid_at.saturating_duration_since(now);
+        let owed = self.0.owed(now);
         if !owed.is_zero() {
             return Grant::Wait(owed.min(MAX_WAIT));
         }
-        let earliest = now.checked_sub(MAX_SAVED).unwrap_or(now);
-        self.paid_at = self.paid_at.max(earliest) + self.cost(bytes, share);
+        self.0.spend(bytes, share, now);
         Grant::Send
-    }
-
-    fn cost(&self, bytes: u64, share: f64) -> Duration {
-        Duration::from_secs_f64(bytes as f64 / (self.bytes_per_second as f64 * share))
     }
 }
 

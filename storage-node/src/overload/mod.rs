@@ -5,6 +5,7 @@
 //! | `latencies` | how long requests took, in one window (pure) |
 //! | `usual` | what is usual here (pure) |
 //! | `limit` | how many requests at once (pure) |
+//! | `allowance` | bytes a second (pure) |
 //! | `background` | the share of each kind of background work (pure) |
 //!
 //! Invariants: clients' requests are never held back by background work's needs; background work never
@@ -15,6 +16,7 @@
 //!
 //! Leaves to others: refusing requests (`server`), the allowances that shares are of (`hints`, `antientropy`).
 
+mod allowance;
 mod background;
 mod latencies;
 mod limit;
@@ -29,6 +31,7 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+pub(crate) use self::allowance::Allowance;
 use self::background::Shares;
 use self::latencies::Latencies;
 use self::limit::{Bounds, ConcurrencyLimit};

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::status::{StatusSource, milliseconds};
+use super::status::StatusSource;
 use crate::antientropy::{ComparisonStatus, Reason};
+use crate::clock::milliseconds;
 use crate::placement::{InstallError, PlacementRefused};
 use crate::replica::{DigestPage, Replica};
 

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use annulus_proto::admin::v1::{self as pb, GetStatusResponse, HintBacklog, PeerStatus};
 use annulus_ring::NodeId;
@@ -11,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::antientropy::AntiEntropy;
-use crate::clock::Clock;
+use crate::clock::{Clock, milliseconds};
 use crate::hints::{Hints, TargetBacklog};
 use crate::membership::{DiskState, Liveness, Membership, Sighting};
 use crate::peer::TonicTransport;
@@ -264,8 +263,4 @@ fn sighted(sighting: &Sighting) -> PeerStatus {
         fingerprint: facts.fingerprint,
         ..PeerStatus::default()
     }
-}
-
-pub(super) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
