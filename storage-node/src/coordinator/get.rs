@@ -73,9 +73,15 @@ impl Coordinator {
             let (up, what) = (candidates.len(), are_up(count - candidates.len(), count));
             return Err(too_few(&what, up, needed, None, Outcome::Rejected).into());
         }
-        let read = &Read {
-            needed,
-            ..read.clone()
+        let evicting;
+        let read = if needed == read.needed {
+            read
+        } else {
+            evicting = Read {
+                needed,
+                ..read.clone()
+            };
+            &evicting
         };
         let finding = self.find(placement, &candidates, read).await?;
         if !finding.stale.is_empty() {
