@@ -1,11 +1,9 @@
 //! Writes for which other nodes stand in.
 
-use std::time::Duration;
-
 use annulus_proto::model::{ErrorCode, Outcome};
-use tokio::time::{sleep, timeout};
 
 use super::cluster::{Ask, Cluster, Fault};
+use super::hints::until;
 
 /// Five nodes, a key, its owners, and the others.
 async fn with_owners_down(down: usize) -> (Cluster, Ask, Vec<usize>, Vec<usize>) {
@@ -51,12 +49,10 @@ async fn other_nodes_stand_in_only_where_request_and_keyspace_say_so() {
     for other in &others {
         cluster.nodes[*other].deliver_hints();
     }
-    let delivered = async {
-        while sloppy_kept(&cluster, &others) > 0 {
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
-    timeout(Duration::from_secs(20), delivered).await.unwrap();
+    until("all is delivered", async || {
+        sloppy_kept(&cluster, &others) == 0
+    })
+    .await;
     let minted = node.copy(&ask).await;
     for owner in owners {
         assert_eq!(cluster.nodes[owner].copy(&ask).await, minted);

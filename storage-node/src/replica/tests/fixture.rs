@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use annulus_causality::{RequestId, VersionVector};
 use annulus_proto::model::{Key, KeyspaceName};
-use annulus_ring::{
-    Capacity, HashSeed, Node, NodeAddresses, NodeId, NodeState, PartitionCount, PartitionId,
-    Placement, ReplicationFactor, RingEpoch, Zone, found,
-};
+use annulus_ring::{NodeId, PartitionCount, PartitionId, Placement, RingEpoch};
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::engine::TestEngine;
+use super::one_node;
 use crate::clock::Clock;
 use crate::entropy::SystemRandomness;
 use crate::keyspace::{ConflictPolicy, Durability, Keyspace};
@@ -174,24 +172,7 @@ pub(super) fn partitions() -> Vec<PartitionId> {
 }
 
 pub(super) fn placement() -> Placement {
-    let node = Node {
-        id: NodeId(Uuid::from_u128(1)),
-        name: "one".to_owned(),
-        addresses: NodeAddresses {
-            peer: "one:9602".to_owned(),
-            grpc: "one:9600".to_owned(),
-            http: "one:9601".to_owned(),
-            admin: "one:9603".to_owned(),
-        },
-        zone: Zone::from("a"),
-        capacity: Capacity::ONE,
-        state: NodeState::Active,
-    };
-    let (partitions, one) = (
-        PartitionCount::new(8).unwrap(),
-        ReplicationFactor::new(1).unwrap(),
-    );
-    found(Uuid::from_u128(9), HashSeed(7), partitions, one, &[node]).unwrap()
+    one_node::placement(NodeId(Uuid::from_u128(1)), 8)
 }
 
 pub(super) fn soon() -> Instant {

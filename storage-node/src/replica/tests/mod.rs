@@ -5,6 +5,8 @@ mod damage;
 mod engine;
 mod fencing;
 mod fixture;
+#[path = "../../../tests/one_node/mod.rs"]
+mod one_node;
 mod restarting;
 mod trees;
 mod versions;
