@@ -22,7 +22,6 @@ use std::time::Duration;
 use annulus_causality::ContextKey;
 use annulus_ring::NodeId;
 use prometheus_client::registry::Registry;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -206,13 +205,12 @@ impl Node {
             tasks: background.coordinator.clone(),
             metrics,
         });
-        let admission = Arc::new(Semaphore::new(config.limits.max_concurrent_requests));
         let membership = Membership::new(MembershipParts {
             options: config.gossip.options(),
             placement: data.placement.clone(),
             peers,
             view,
-            own: own_state(config, &data, admission.clone()),
+            own: own_state(config, &data),
             clock: clock.clone(),
             randomness,
             tasks: background.links.clone(),
@@ -225,7 +223,6 @@ impl Node {
             data,
             coordinator,
             membership: membership.clone(),
-            admission,
             anti_entropy,
             transport,
             keyspaces,

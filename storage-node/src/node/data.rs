@@ -57,12 +57,12 @@ pub(super) async fn open(
     let node_id = dir.node_id();
     let placement = PlacementStore::open(node_id, Home::DataDir(dir), replica.clone()).await;
     let placement = placement.map_err(data_error)?;
+    let overload = Overload::new(&config.limits, clock.clone(), registry);
     let disk = disk_space(&config.data_dir).ok();
     let parts = HintParts {
         disk_bytes: disk.map(|disk| disk.total_bytes),
-        ..hint_parts(config, &replica, clock, registry, with)
+        ..hint_parts(config, &replica, (clock, &overload), registry, with)
     };
-    let overload = parts.overload.clone();
     #[expect(
         clippy::disallowed_methods,
         reason = "loading reads the disk; simulations load from their own"
@@ -83,7 +83,7 @@ pub(super) async fn open(
 pub(super) fn hint_parts(
     config: &Config,
     replica: &Replica,
-    clock: &Arc<dyn Clock>,
+    (clock, overload): (&Arc<dyn Clock>, &Overload),
     registry: &mut Registry,
     (keyspaces, tasks): (&Arc<Keyspaces>, &TaskTracker),
 ) -> HintParts {
@@ -92,7 +92,7 @@ pub(super) fn hint_parts(
     HintParts {
         limits: config.hints.clone(),
         disk_bytes: None,
-        overload: Overload::new(&config.limits, clock.clone(), registry),
+        overload: overload.clone(),
         replica: replica.clone(),
         keyspaces: keyspaces.clone(),
         clock: clock.clone(),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tonic_health::ServingStatus;
@@ -86,8 +86,6 @@ pub(super) struct Core {
     pub(super) data: Data,
     pub(super) coordinator: Coordinator,
     pub(super) membership: Membership,
-    /// As many client requests as may be worked on at once.
-    pub(super) admission: Arc<Semaphore>,
     pub(super) anti_entropy: AntiEntropy,
     pub(super) transport: TonicTransport,
     pub(super) keyspaces: Arc<Keyspaces>,
@@ -221,7 +219,6 @@ fn client_edge(
         keyspaces: core.keyspaces,
         contexts: core.contexts,
         phase: phase.subscribe(),
-        admission: core.admission,
         overload: core.data.overload,
         request_bytes: RequestBytes::new(limits, core.metrics.requests.clone()),
         limits: limits.clone(),

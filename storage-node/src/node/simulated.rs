@@ -16,6 +16,7 @@ use crate::entropy::Randomness;
 use crate::hints::Hints;
 use crate::keyspace::Keyspaces;
 use crate::net::{Network, SimulatedNetwork};
+use crate::overload::Overload;
 use crate::placement::{Home, PlacementStore};
 use crate::replica::{Replica, ReplicaOptions};
 use crate::simulation::{Chance, SimClock, SimDisk, SimFile};
@@ -86,8 +87,8 @@ async fn open(
     let replica = replica.map_err(data_error)?;
     let home = Home::Simulated(around.placement.clone());
     let placement = PlacementStore::open(around.id, home, replica.clone()).await;
-    let parts = hint_parts(config, &replica, clock, registry, with);
-    let overload = parts.overload.clone();
+    let overload = Overload::new(&config.limits, clock.clone(), registry);
+    let parts = hint_parts(config, &replica, (clock, &overload), registry, with);
     let hints = Hints::load(parts);
     Ok(Data {
         node_id: around.id,

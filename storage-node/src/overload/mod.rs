@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 pub(crate) use self::allowance::Allowance;
@@ -81,6 +82,9 @@ pub(crate) struct Overload(Arc<Parts>);
 
 struct Parts {
     clock: Arc<dyn Clock>,
+    /// As many client requests as may ever be worked on at once.
+    admission: Arc<Semaphore>,
+    most: usize,
     metrics: OverloadMetrics,
     state: Mutex<State>,
 }
@@ -103,22 +107,33 @@ impl Overload {
         let metrics = OverloadMetrics::register(registry);
         metrics.set(&state);
         Self(Arc::new(Parts {
+            admission: Arc::new(Semaphore::new(bounds.highest)),
+            most: bounds.highest,
             state: Mutex::new(state),
             clock,
             metrics,
         }))
     }
 
-    /// How many client requests may be worked on now. `at_once`: how many there would be.
-    pub(crate) fn limit(&self, at_once: usize) -> usize {
-        let mut state = self.0.state.lock();
-        state.most_at_once = state.most_at_once.max(at_once);
-        state.limit.get()
+    /// Lets a client's request in until the permit is dropped. `None`: there are as many as may be now.
+    pub(crate) fn admit(&self) -> Option<OwnedSemaphorePermit> {
+        let at_once = self.requests_in_flight();
+        let limit = {
+            let mut state = self.0.state.lock();
+            state.most_at_once = state.most_at_once.max(at_once + 1);
+            state.limit.get()
+        };
+        let permit = Arc::clone(&self.0.admission).try_acquire_owned();
+        permit.ok().filter(|_| at_once < limit)
     }
 
-    /// A client's request succeeded after this time.
-    pub(crate) fn answered(&self, took: Duration) {
-        let now = self.0.clock.now();
+    /// Client requests that are worked on.
+    pub(crate) fn requests_in_flight(&self) -> usize {
+        self.0.most - self.0.admission.available_permits()
+    }
+
+    /// A client's request succeeded now, after this time.
+    pub(crate) fn answered(&self, took: Duration, now: Instant) {
         let mut state = self.0.state.lock();
         state.window.add(took);
         if state.turn(now) {

@@ -15,7 +15,7 @@ use annulus_proto::model::{
     Consistency, ErrorCode, FieldRefused, KeyspaceName, Outcome, RequestError,
 };
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -43,7 +43,6 @@ pub(crate) struct Parts {
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: RequestMetrics,
-    pub(crate) admission: Arc<Semaphore>,
     pub(crate) overload: Overload,
     pub(crate) request_bytes: RequestBytes,
     /// Requests go on to their end here when their client goes away.
@@ -90,12 +89,9 @@ impl ClientEdge {
 
     /// Lets a request in, or answers that there are too many.
     pub(crate) fn admit(&self) -> Result<Admitted, RequestError> {
-        let most = self.0.limits.max_concurrent_requests;
-        let at_once = most - self.0.admission.available_permits();
-        let limit = self.0.overload.limit(at_once + 1);
-        let permit = Arc::clone(&self.0.admission).try_acquire_owned();
-        let permit = permit.ok().filter(|_| at_once < limit).ok_or_else(|| {
+        let permit = self.0.overload.admit().ok_or_else(|| {
             self.0.metrics.refuse();
+            let at_once = self.0.overload.requests_in_flight();
             let message = format!("{at_once} requests are being worked on; try again later");
             RequestError::overloaded(message, self.0.limits.overload_retry_after)
         })?;
@@ -247,9 +243,10 @@ impl ClientEdge {
         level: Consistency,
         outcome: &'static str,
     ) {
-        let took = self.0.clock.now() - admitted.arrived;
+        let now = self.0.clock.now();
+        let took = now - admitted.arrived;
         if outcome == "ok" || outcome == ErrorCode::NotFound.as_str() {
-            self.0.overload.answered(took);
+            self.0.overload.answered(took, now);
         }
         self.0
             .metrics
