@@ -17,12 +17,12 @@
 //! **Last writer wins.** [`KeyState::reduce_lww`] after each sync keeps the laws as long as invariant I5 holds.
 
 use smallvec::SmallVec;
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
 use crate::dot::Dot;
 use crate::hlc::HlcStamp;
 use crate::recent_requests::{RecentRequest, RecentRequests};
-use crate::sibling::{RequestId, Sibling};
+use crate::sibling::{Content, RequestId, Sibling};
 use crate::version_vector::VersionVector;
 
 /// One sibling is the usual case.
@@ -111,8 +111,8 @@ impl KeyState {
         loop {
             match (ours.peek().map(|s| s.dot), theirs.peek().map(|s| s.dot)) {
                 (Some(a), Some(b)) if a == b => {
-                    merged.extend(ours.next());
-                    theirs.next();
+                    let theirs = theirs.next();
+                    merged.extend(ours.next().map(|ours| without_dropped(ours, theirs)));
                 }
                 (Some(a), b) if b.is_none_or(|b| a < b) => {
                     merged.extend(ours.next().filter(|s| !other.clock.covers(s.dot)));
@@ -179,6 +179,37 @@ impl KeyState {
         hash.digest()
     }
 
+    /// Drops the values whose time was over before `expired_before_ms`, never their dots: what stays of one is
+    /// a tombstone with its expiry. Says how many values went. Neither clock nor digest change.
+    pub fn drop_expired(&mut self, expired_before_ms: u64) -> usize {
+        let mut dropped = 0;
+        for sibling in &mut self.siblings {
+            let is_over = sibling.is_expired(expired_before_ms);
+            if is_over && sibling.content != Content::Tombstone {
+                sibling.content = Content::Tombstone;
+                dropped += 1;
+            }
+        }
+        dropped
+    }
+
+    /// From when on nothing of this has been a value: the largest stamp or expiry of its siblings, in
+    /// milliseconds since 1970. `None` while a value is kept, and for a state without siblings, whose age
+    /// nothing tells.
+    pub fn ended_at_ms(&self) -> Option<u64> {
+        let end = |sibling: &Sibling| match sibling.content {
+            Content::Value(_) => None,
+            Content::Tombstone => Some(sibling.stamp.ms().max(sibling.expires_at_ms.unwrap_or(0))),
+        };
+        let ends: Option<Vec<u64>> = self.siblings.iter().map(end).collect();
+        ends?.into_iter().max()
+    }
+
+    /// 128-bit hash (XXH3) of everything: equal on two replicas when their records are equal to the byte.
+    pub fn record_digest(&self) -> u128 {
+        xxh3_128(&self.encode())
+    }
+
     /// The same, living for ever: a mistake to be found by simulations.
     #[cfg(feature = "ablation")]
     #[must_use]
@@ -229,4 +260,15 @@ impl KeyState {
             .any(|earlier| earlier.request_id == Some(id))
             || self.recent.as_slice().iter().any(replaced)
     }
+}
+
+/// Two replicas' copies of one sibling are the same, but one may have dropped the value after it expired; then
+/// the merge has no value either, so that it does not depend on the order.
+fn without_dropped(mut ours: Sibling, theirs: Option<&Sibling>) -> Sibling {
+    if ours.expires_at_ms.is_some()
+        && theirs.is_some_and(|theirs| theirs.content == Content::Tombstone)
+    {
+        ours.content = Content::Tombstone;
+    }
+    ours
 }

@@ -206,8 +206,8 @@ impl VnodeClock {
             let epoch = self.fresh_epoch_of(EpochKind::Begins)?;
             state.clock.insert(Actor::new(self.vnode_id, epoch).dot(1));
         }
-        let unchanged =
-            local.is_some_and(|local| local.same_as(&state) && local.recent == state.recent);
+        // Values too: one side may have dropped an expired one.
+        let unchanged = local.is_some_and(|local| *local == state);
         Ok(Received {
             state,
             changed: !unchanged,

@@ -10,7 +10,7 @@ use crate::hlc::HlcStamp;
 pub enum Content {
     /// The written bytes.
     Value(Bytes),
-    /// A recorded deletion.
+    /// A recorded deletion, or a value that was dropped after it expired.
     Tombstone,
 }
 
@@ -21,6 +21,11 @@ impl Content {
             Self::Value(value) => value.len(),
             Self::Tombstone => 0,
         }
+    }
+
+    /// Whether no value was written or kept.
+    pub fn is_tombstone(&self) -> bool {
+        *self == Self::Tombstone
     }
 
     /// Whether there are no bytes: a tombstone or an empty value.
@@ -40,7 +45,8 @@ pub struct RequestId {
 
 /// A value or tombstone that no known write has replaced.
 ///
-/// The dot determines all the rest: two replicas with the same dot have the same sibling (invariant I1).
+/// The dot determines all the rest: two replicas with the same dot have the same sibling (invariant I1), but that
+/// a value may be gone once it has expired ([`crate::KeyState::drop_expired`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sibling {
     /// The write event.

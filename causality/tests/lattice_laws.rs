@@ -141,3 +141,34 @@ proptest! {
         prop_assert_eq!(both.is_deleted(now_ms), both.live(now_ms).count() == 0);
     }
 }
+
+proptest! {
+    #![proptest_config(config(1_000))]
+
+    #[test]
+    fn dropping_expired_values_changes_no_hash_and_no_merge(
+        (a, b, _, policy) in three(),
+        now_ms in 1_000_000..1_200_000_u64,
+    ) {
+        let mut dropped = a.clone();
+        let count = dropped.drop_expired(now_ms);
+        prop_assert_eq!(dropped.digest(), a.digest());
+        prop_assert_eq!(dropped.live(now_ms).count(), a.live(now_ms).count());
+        prop_assert_eq!(dropped.drop_expired(now_ms), 0);
+        prop_assert_eq!(count > 0, dropped.record_digest() != a.record_digest());
+        let merged = joined(&dropped, &b, policy);
+        prop_assert_eq!(&merged, &joined(&b, &dropped, policy));
+        prop_assert!(merged.same_as(&joined(&a, &b, policy)));
+        prop_assert_eq!(joined(&merged, &a, policy), merged);
+    }
+
+    #[test]
+    fn a_state_has_ended_when_nothing_of_it_is_a_value((a, _, _, _) in three()) {
+        let is_value = |sibling: &annulus_causality::Sibling| matches!(sibling.content, Content::Value(_));
+        let has_value = a.siblings().iter().any(is_value) || a.siblings().is_empty();
+        prop_assert_eq!(a.ended_at_ms().is_none(), has_value);
+        if let Some(end) = a.ended_at_ms() {
+            prop_assert!(a.siblings().iter().all(|s| s.stamp.ms() <= end && s.is_expired(end) == s.expires_at_ms.is_some()));
+        }
+    }
+}

@@ -20,15 +20,19 @@ pub struct Tolerance {
     /// Whether answers between client, coordinator and owner could get lost, so that another owner wrote the
     /// same request under a second dot. `false` only in runs without faults.
     pub lost_answers: bool,
+    /// The youngest tombstone that may be dropped, with its clock, in microseconds.
+    pub reap_age_us: u64,
 }
 
 impl Default for Tolerance {
-    /// A second of skew, the longest deadline that a node grants (30 s), and lost answers.
+    /// A second of skew, the longest deadline that a node grants (30 s), lost answers, and the reap age of a
+    /// node's defaults (24 h).
     fn default() -> Self {
         Self {
             clock_skew_us: 1_000_000,
             deadline_us: 30_000_000,
             lost_answers: true,
+            reap_age_us: 24 * 3_600 * 1_000_000,
         }
     }
 }

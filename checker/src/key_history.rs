@@ -56,6 +56,8 @@ pub(crate) struct KeyHistory<'h> {
     pub(crate) replaced_from: HashMap<OperationId, u64>,
     /// Acknowledged writes may be lost: the keyspace does not wait for the disk.
     pub(crate) may_lose: bool,
+    /// From when on the key may have been forgotten altogether; none if never.
+    pub(crate) reaped_from: Option<u64>,
 }
 
 /// The keys of a history, by name.
@@ -105,6 +107,7 @@ impl<'h> KeyHistory<'h> {
             readings_by_end: Vec::new(),
             replaced_from: HashMap::new(),
             may_lose: false,
+            reaped_from: None,
         }
     }
 
@@ -169,6 +172,7 @@ impl<'h> KeyHistory<'h> {
         self.readings_by_end
             .sort_by_key(|reading| reading.completed_at_us);
         self.replaced_from = self.index_replacements();
+        self.reaped_from = self.find_reaped_from();
     }
 
     fn index_seen(&self) -> Vec<(u64, VersionVector)> {

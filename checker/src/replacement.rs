@@ -15,9 +15,6 @@ use annulus_causality::Dot;
 use crate::key_history::KeyHistory;
 use crate::operation::{Deleted, Kind, Operation, OperationId, Outcome, Verdict};
 
-/// The youngest tombstone that may be dropped, with its clock, in microseconds (24 h).
-pub(crate) const REAP_AGE_US: u64 = 24 * 3_600 * 1_000_000;
-
 impl KeyHistory<'_> {
     /// From when on the put's value may have been replaced; none if by nothing.
     pub(crate) fn may_be_replaced_from(&self, put: &Operation) -> Option<u64> {
@@ -125,10 +122,39 @@ impl KeyHistory<'_> {
 
     /// Whether the key may have been forgotten altogether: deleted or expired, and reaped.
     pub(crate) fn may_be_reaped(&self, at_us: u64) -> bool {
-        self.writes.iter().any(|write| {
-            let ends = matches!(write.kind, Kind::Delete { .. }) || ttl_us(write).is_some();
-            ends && write.invoked_at_us().saturating_add(REAP_AGE_US) <= at_us
-        })
+        self.reaped_from.is_some_and(|from| from <= at_us)
+    }
+
+    /// The first moment at which the key may be reaped: all that its owners know is then older than the reap
+    /// age, so a write that was acknowledged within that time, which some owner knows, holds it up.
+    pub(crate) fn find_reaped_from(&self) -> Option<u64> {
+        let tolerance = self.tolerance;
+        let age = tolerance
+            .reap_age_us
+            .saturating_sub(tolerance.clock_skew_us);
+        let ends = |write: &&Operation| {
+            matches!(write.kind, Kind::Delete { .. }) || ttl_us(write).is_some()
+        };
+        let first_end = self.writes.iter().copied().find(ends)?.invoked_at_us();
+        let spans: Vec<(u64, u64)> = self
+            .writes
+            .iter()
+            .filter_map(|write| Some((write.invoked_at_us(), write.acknowledged_at_us()?)))
+            .collect();
+        let after_each = spans.iter().map(|(invoked, _)| invoked.saturating_add(1));
+        let begins = after_each
+            .filter(|begin| *begin >= first_end)
+            .chain([first_end]);
+        let is_quiet = |begin: &u64| {
+            let end = begin.saturating_add(age);
+            !spans
+                .iter()
+                .any(|(invoked, acknowledged)| invoked >= begin && *acknowledged <= end)
+        };
+        begins
+            .filter(is_quiet)
+            .min()
+            .map(|begin| begin.saturating_add(age))
     }
 }
 

@@ -17,6 +17,7 @@ pub const TOLERANCE: Tolerance = Tolerance {
     clock_skew_us: 1_500_000,
     deadline_us: 30_000_000,
     lost_answers: true,
+    reap_age_us: 24 * 3_600 * 1_000_000,
 };
 
 /// The findings.

@@ -11,6 +11,7 @@
 //! | `membership` | which other nodes are alive, as far as this one knows |
 //! | `peer` | asking other nodes, and answering them |
 //! | `placement` | which node owns what, epoch by epoch, on this node's disk |
+//! | `reaping` | forgetting deleted keys and expired values |
 //! | [`replica`] | applying versions to local storage |
 //! | [`antientropy`] | finding and mending what owners of a partition have different |
 //! | [`hash_tree`] | sums over a vnode's keys, by which copies are compared |
@@ -43,6 +44,7 @@ mod node;
 mod overload;
 mod peer;
 mod placement;
+mod reaping;
 pub mod replica;
 mod server;
 pub mod shutdown;

@@ -65,6 +65,12 @@ pub enum Mistake {
     RepairUnconfirmed,
     /// Anti-entropy writes what it was sent as a new write.
     ExchangeMints,
+    /// A tombstone is removed when it is old, whatever the other owners hold.
+    ReapByAgeAlone,
+    /// What is removed is not compared with what all owners confirmed.
+    RemoveWhatChanged,
+    /// A key whose values have all expired is removed at once, with its clock.
+    ExpiryRemovesRecord,
 }
 
 /// Whether this mistake is being made here.

@@ -193,6 +193,7 @@ impl Node {
             randomness: &randomness,
         };
         let anti_entropy = upkeep.start(&background, &mut registry);
+        let reaping = upkeep.reap(&background, &mut registry);
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: data.placement.clone(),
             keyspaces: keyspaces.clone(),
@@ -225,6 +226,7 @@ impl Node {
             membership: membership.clone(),
             anti_entropy,
             transport,
+            reaping,
             keyspaces,
             contexts: Contexts::new(context_key),
             metrics,

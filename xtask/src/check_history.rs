@@ -34,6 +34,7 @@ pub(crate) fn run(asked: &Asked) -> Result<()> {
         clock_skew_us: asked.clock_skew_ms.saturating_mul(1_000),
         deadline_us: asked.deadline_ms.saturating_mul(1_000),
         lost_answers: !asked.no_lost_answers,
+        ..Tolerance::default()
     };
     let history = History::new(records, tolerance).with_context(|| format!("judge {shown}"))?;
     let found = check_all(&history);

@@ -53,6 +53,7 @@ fn check_reading(key: &KeyHistory<'_>, reading: &Reading<'_>) -> Vec<Violation> 
         min_context: Some(asked),
     } = &reading.operation.kind
         && !context.descends(asked)
+        && !key.may_be_reaped(reading.completed_at_us)
     {
         let what = format!("{id} has not seen the context that it was asked to have seen");
         found.push(violation(key, what, [reading.operation]));

@@ -24,6 +24,7 @@ pub(crate) const TOLERANCE: Tolerance = Tolerance {
     clock_skew_us: 2 * SKEW_MS * 1_000,
     deadline_us: STEP_MS * 1_000,
     lost_answers: true,
+    reap_age_us: 24 * 3_600 * 1_000_000,
 };
 
 /// What a client writes.

@@ -4,7 +4,7 @@ use annulus_checker::Rule::Causality;
 use annulus_checker::{Outcome, Written};
 
 use crate::scenario::{
-    CALM, FAULTY, breaks, clock, delete, dot, get, held_by_all, holds, put, records,
+    CALM, FAULTY, REAPING, breaks, clock, delete, dot, get, held_by_all, holds, put, records,
 };
 
 #[test]
@@ -47,6 +47,17 @@ fn min_context_is_not_reached() {
     let asked = |seen| get(2, 100, &[(1, dot(1, 1))], &[seen]).min_context(&[dot(1, 2)]);
     breaks(Causality, records![value(), asked(dot(1, 1))], FAULTY);
     holds(records![value(), asked(dot(1, 2))], FAULTY);
+}
+
+#[test]
+fn a_context_of_a_key_that_was_forgotten_need_not_be_reached() {
+    let history = records![
+        put(1, 0, &[], dot(1, 1)),
+        delete(2, 100, &[dot(1, 1)], dot(2, 1)),
+        get(3, 700_000, &[], &[]).min_context(&[dot(1, 1)])
+    ];
+    holds(history.clone(), REAPING);
+    breaks(Causality, history, FAULTY);
 }
 
 #[test]

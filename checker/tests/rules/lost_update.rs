@@ -2,7 +2,9 @@
 
 use annulus_checker::Rule::NoLostUpdate;
 
-use crate::scenario::{CALM, FAULTY, breaks, delete, dot, get, held_by_all, holds, put, records};
+use crate::scenario::{
+    CALM, FAULTY, REAPING, breaks, delete, dot, get, held_by_all, holds, put, records,
+};
 
 #[test]
 fn acknowledged_value_that_nobody_replaced_and_nobody_holds() {
@@ -130,4 +132,33 @@ fn an_event_that_was_seen_before_is_nobody_later() {
         &[dot(1, 1), dot(2, 1), dot(3, 1)],
     ));
     breaks(NoLostUpdate, history, FAULTY);
+}
+
+#[test]
+fn a_key_that_was_left_deleted_may_be_forgotten() {
+    let mut history = records![
+        put(1, 0, &[], dot(1, 1)),
+        delete(2, 100, &[dot(1, 1)], dot(2, 1))
+    ];
+    history.extend(held_by_all(&[], &[]));
+    holds(history.clone(), REAPING);
+    breaks(NoLostUpdate, history, FAULTY);
+}
+
+#[test]
+fn a_key_that_was_written_meanwhile_is_remembered() {
+    let again = || put(3, 500_000, &[dot(2, 1)], dot(3, 1));
+    for (again, is_known) in [(again(), true), (again().unknown(), false)] {
+        let mut history = records![
+            put(1, 0, &[], dot(1, 1)),
+            delete(2, 100, &[dot(1, 1)], dot(2, 1)),
+            again
+        ];
+        history.extend(held_by_all(&[], &[]));
+        if is_known {
+            breaks(NoLostUpdate, history, REAPING);
+        } else {
+            holds(history, REAPING);
+        }
+    }
 }

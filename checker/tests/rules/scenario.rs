@@ -221,11 +221,18 @@ pub(crate) const FAULTY: Tolerance = Tolerance {
     clock_skew_us: 0,
     deadline_us: 1_000_000,
     lost_answers: true,
+    reap_age_us: 24 * 3_600 * 1_000_000,
 };
 
 /// The same, and no answer gets lost.
 pub(crate) const CALM: Tolerance = Tolerance {
     lost_answers: false,
+    ..FAULTY
+};
+
+/// As [`FAULTY`]; deleted keys are forgotten after ten minutes.
+pub(crate) const REAPING: Tolerance = Tolerance {
+    reap_age_us: 600_000_000,
     ..FAULTY
 };
 

@@ -1,4 +1,7 @@
 //! The driver of one exchange: does what it asks for, here and at the other owner.
+//!
+//! Invariants: what is moved was read within [`PATIENCE`] of when it is merged, so that reaping knows when nothing
+//! old is under way any more; a deleted key that is old enough to go is not copied to where it is gone already.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,10 +154,10 @@ impl Comparison<'_> {
         let address = KeyAddress::of(&self.placement, keyspace, each.key.clone());
         let mut changed = false;
         if each.way != Way::Push {
-            changed |= self.pull(&address, throttle).await?;
+            changed |= self.pull(&address, each.is_absent, throttle).await?;
         }
         if each.way != Way::Pull {
-            changed |= self.push(&address, throttle).await?;
+            changed |= self.push(&address, each.is_absent, throttle).await?;
         }
         let way = match each.way {
             Way::Pull => "pull",
@@ -172,6 +175,7 @@ impl Comparison<'_> {
     async fn pull(
         &self,
         address: &KeyAddress,
+        is_absent: bool,
         throttle: &impl Throttle,
     ) -> Result<bool, ComparisonError> {
         let key = (&address.keyspace().name, address.key());
@@ -180,7 +184,10 @@ impl Comparison<'_> {
         let Some(state) = theirs else {
             return Ok(false); // gone since it was listed
         };
-        self.pay(MOVE_BYTES + state.value_bytes(), throttle).await;
+        if is_absent && self.is_being_reaped(&state) {
+            return Ok(false);
+        }
+        let bytes = MOVE_BYTES + state.value_bytes();
         if mistake::is_made(Mistake::ExchangeMints) {
             let (deadline, epoch) = (self.deadline(), self.placement.epoch());
             self.replica
@@ -190,30 +197,47 @@ impl Comparison<'_> {
         let merge = Merge {
             address: address.clone(),
             state,
-            deadline: self.deadline(),
+            deadline,
             fence: epoch,
         };
-        Ok(self.replica.merge(merge).await?.changed)
+        let merged = self.replica.merge(merge).await;
+        self.pay(bytes, throttle).await;
+        Ok(merged?.changed)
     }
 
     /// Whether it changed anything.
     async fn push(
         &self,
         address: &KeyAddress,
+        is_absent: bool,
         throttle: &impl Throttle,
     ) -> Result<bool, ComparisonError> {
-        let mine = here(self.deadline(), self.replica.read(address)).await?;
+        let (epoch, deadline) = (self.placement.epoch(), self.deadline());
+        let mine = here(deadline, self.replica.read(address)).await?;
         let Some(state) = mine else {
             return Ok(false); // gone since it was listed
         };
+        if is_absent && self.is_being_reaped(&state) {
+            return Ok(false);
+        }
         let state = state.encode();
-        self.pay(MOVE_BYTES + state.len(), throttle).await;
+        let bytes = MOVE_BYTES + state.len();
         let key = (&address.keyspace().name, address.key());
-        let (epoch, deadline) = (self.placement.epoch(), self.deadline());
-        Ok(self
-            .peers
-            .repair(self.peer, epoch, key, state, deadline)
-            .await?)
+        let repaired = self.peers.repair(self.peer, epoch, key, state, deadline);
+        let repaired = repaired.await;
+        self.pay(bytes, throttle).await;
+        Ok(repaired?)
+    }
+
+    /// A deleted key in the middle of its removal: copied back, it would only have to be removed again. The owner
+    /// that still has it finds that, and finishes.
+    fn is_being_reaped(&self, state: &KeyState) -> bool {
+        let now_ms = self.clock.wall_ms();
+        let leaves = self.replica.tombstone_rule().is_due(state, now_ms);
+        if leaves {
+            self.metrics.left_to_reaping.inc();
+        }
+        leaves
     }
 
     async fn pay(&self, bytes: usize, throttle: &impl Throttle) {

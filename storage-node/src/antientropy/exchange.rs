@@ -61,6 +61,8 @@ pub struct KeyMove {
     pub key: Key,
     /// Which way its state has to go.
     pub way: Way,
+    /// One side has no record of it.
+    pub is_absent: bool,
 }
 
 /// What came of a comparison.
@@ -284,6 +286,7 @@ impl Exchange {
             keyspace,
             key,
             way: Way::between(mine.as_ref(), theirs.as_ref()),
+            is_absent: mine.is_none() || theirs.is_none(),
         });
         let moves: Vec<KeyMove> = moves.collect();
         if moves.is_empty() {

@@ -33,6 +33,7 @@ pub(crate) struct AntiEntropyMetrics {
     pub(super) suspects: Counter,
     pub(super) keys: Family<WayLabels, Counter>,
     pub(super) needless: Counter,
+    pub(super) left_to_reaping: Counter,
     pub(super) unreadable_leaves: Counter,
 }
 
@@ -47,6 +48,7 @@ impl Default for AntiEntropyMetrics {
             suspects: Counter::default(),
             keys: Family::default(),
             needless: Counter::default(),
+            left_to_reaping: Counter::default(),
             unreadable_leaves: Counter::default(),
         }
     }
@@ -82,6 +84,11 @@ impl AntiEntropyMetrics {
             "Bytes of messages and states of comparisons that this node began",
             Unit::Bytes,
             self.bytes.clone(),
+        );
+        registry.register(
+            "anti_entropy_left_to_reaping",
+            "Deleted keys in the middle of their removal that were not copied back",
+            self.left_to_reaping.clone(),
         );
         registry.register(
             "anti_entropy_suspected_keys",

@@ -4,15 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::limits::LONGEST_DEADLINE;
 use super::{ConfigError, fields};
-
-/// Deletes are forgotten after this age at the earliest. No copy of what they deleted may turn up
-/// later than that: a hint must be refused long before.
-pub(crate) const REAP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How far the wall clocks of two nodes may be apart where ages are compared with [`REAP_AGE`].
-pub(crate) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(10 * 60);
 
 /// Bounds of hints, and the pace of their delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -23,7 +15,7 @@ pub struct HintLimits {
     #[serde(deserialize_with = "fields::duration")]
     pub window: Duration,
     /// A write older than this is not taken as a hint any more. With the longest request and the
-    /// clocks' differences it must stay below the age at which deletes are forgotten. Default 3h.
+    /// clocks' differences it must stay below `reaping.age`, at which deletes are forgotten. Default 3h.
     #[serde(deserialize_with = "fields::duration")]
     pub ttl: Duration,
     /// Most bytes of hints on this node. Default 10 GiB.
@@ -63,13 +55,9 @@ impl Default for HintLimits {
 
 impl HintLimits {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        // Invariant I17.
-        let longest = self.ttl.saturating_add(LONGEST_DEADLINE + MAX_CLOCK_SKEW);
-        if self.ttl.is_zero() || longest >= REAP_AGE {
-            return Err(ConfigError::field(
-                "hints.ttl",
-                "must be longer than nothing, and with 30s and 10m stay below 24h, the age at which deletes are forgotten",
-            ));
+        if self.ttl.is_zero() {
+            let reason = "must be longer than nothing";
+            return Err(ConfigError::field("hints.ttl", reason));
         }
         if self.max_disk_percent > 100 {
             return Err(ConfigError::field(

@@ -22,6 +22,7 @@ mod gossip;
 mod hints;
 mod keyspaces;
 mod limits;
+mod reaping;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub use gossip::Gossip;
 pub use hints::HintLimits;
 pub use keyspaces::KeyspaceRules;
 pub use limits::Limits;
+pub use reaping::Reaping;
 pub use storage::{EngineKind, Storage};
 
 /// The longest name of a node: a Kubernetes object's.
@@ -77,6 +79,9 @@ pub struct Config {
     /// How owners compare and mend their copies.
     #[serde(default)]
     pub anti_entropy: AntiEntropy,
+    /// When deleted keys and expired values are forgotten.
+    #[serde(default)]
+    pub reaping: Reaping,
     /// Keyspaces beside `kv` and `data`, and other rules for these two.
     #[serde(default)]
     pub keyspaces: BTreeMap<String, KeyspaceRules>,
@@ -238,6 +243,7 @@ impl Config {
         self.storage.validate()?;
         self.gossip.validate()?;
         self.anti_entropy.validate()?;
+        self.reaping.validate(&self.limits, &self.hints)?;
         self.build_keyspaces().map(drop)
     }
 }

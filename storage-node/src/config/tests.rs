@@ -116,6 +116,11 @@ fn a_bad_field_is_named() {
             "anti_entropy: {leaves_per_round: 0}",
             "anti_entropy.leaves_per_round",
         ),
+        ("reaping: {age: 3h}", "reaping.age"),
+        ("reaping: {max_clock_skew: 21h}", "reaping.age"),
+        ("reaping: {age: 3h 10m}", "reaping.age"),
+        ("reaping: {interval: 0s}", "reaping.interval"),
+        ("reaping: {keys_per_second: 0}", "reaping.keys_per_second"),
         ("keyspaces: {A: {}}", "keyspaces.A"),
         (
             "keyspaces: {a: {default_ttl: -1}}",
@@ -133,4 +138,22 @@ fn a_bad_field_is_named() {
         let yaml = format!("{{name: a, data_dir: /d, context_key_file: /k, {field}}}");
         assert!(refusal(&yaml).contains(named), "{yaml}: {}", refusal(&yaml));
     }
+}
+
+#[test]
+fn a_short_reap_age_needs_short_lives_of_everything_else() {
+    let yaml = format!(
+        "{{{}, reaping: {{age: 3s, max_clock_skew: 500ms}}, hints: {{ttl: 1s}}, \
+         limits: {{max_request_timeout: 1s, default_request_timeout: 1s}}}}",
+        LEAST.trim_matches(['{', '}'])
+    );
+    let config = Config::parse(&yaml).unwrap();
+    config.validate().unwrap();
+    assert_eq!(config.reaping.rule().age, Duration::from_secs(3));
+    let settle = config.reaping.pace(&config.limits).settle;
+    assert_eq!(
+        settle,
+        Duration::from_secs(11),
+        "hints are under way for 10 s"
+    );
 }

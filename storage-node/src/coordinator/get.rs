@@ -86,7 +86,12 @@ impl Coordinator {
         let finding = self.find(placement, &candidates, read).await?;
         if !finding.stale.is_empty() {
             self.0.metrics.digest_mismatches.inc();
-            self.mend(placement, &candidates, read, &finding).await?;
+            if !self
+                .is_being_reaped(placement, &candidates, read, &finding)
+                .await
+            {
+                self.mend(placement, &candidates, read, &finding).await?;
+            }
         }
         Ok(finding.merged)
     }

@@ -30,6 +30,7 @@ pub(crate) struct CoordinatorMetrics {
     pub(super) placement_restarts: Counter,
     pub(super) replica_write_failures: Counter,
     pub(super) sloppy_writes: Counter,
+    pub(super) repairs_left_to_reaping: Counter,
 }
 
 impl CoordinatorMetrics {
@@ -69,6 +70,11 @@ impl CoordinatorMetrics {
             "sloppy_writes",
             "Owners for which another node keeps a write that counts as acknowledged",
             self.sloppy_writes.clone(),
+        );
+        registry.register(
+            "read_repairs_left_to_reaping",
+            "Reads that met a deleted key in the middle of its removal, and did not copy it back",
+            self.repairs_left_to_reaping.clone(),
         );
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use annulus_causality::MintError;
+use annulus_causality::{KeyState, MintError};
 use annulus_proto::model::{ErrorCode, Outcome, RequestError};
 use annulus_ring::Placement;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -118,8 +118,14 @@ impl Coordinator {
             min_context: Some(job.write.context.clone()),
             deadline: job.deadline,
         };
-        let Some(state) = self.read_round(placement, &read).await? else {
-            return Ok(());
+        let state = match self.read_round(placement, &read).await? {
+            Some(state) => state,
+            // What the client saw has been reaped: nobody has anything that the write could lose to.
+            None => {
+                let mut seen = KeyState::new();
+                seen.discard(&job.write.context);
+                seen
+            }
         };
         let merge = Merge {
             address: job.address.clone(),

@@ -2,7 +2,8 @@
 //!
 //! One owner sends the whole state, R-1 more only its digest. When the digests differ, all that
 //! answered send the state and the reader gets the merge. An owner that fails or is slow is replaced
-//! by the next. With a context that the answer must reach, the read widens up to all owners.
+//! by the next. With a context that the answer must reach, the read widens up to all owners; when all of
+//! them have no record, the key has been reaped (`reaping`), and that is the answer.
 //!
 //! Invariants: a finished read rests on at least R owners' answers of this round; an owner counts
 //! once; every owner is asked at most twice (a digest, then the state).
@@ -233,7 +234,11 @@ impl ReadPlan {
                 self.ask(Some(place), Ask::State, &mut questions);
             }
             if self.outstanding().next().is_none() {
-                return Step::ContextNotReached;
+                return if self.nobody_has_it() {
+                    Step::Done(finding)
+                } else {
+                    Step::ContextNotReached
+                };
             }
         }
         self.ask_more(Ask::State, &mut questions);
@@ -262,6 +267,12 @@ impl ReadPlan {
             (Some(context), None) => context.is_empty(),
             (Some(context), Some(merged)) => merged.clock().descends(context),
         }
+    }
+
+    /// All owners answered, and none has a record: what the context covers was deleted and has been reaped.
+    fn nobody_has_it(&self) -> bool {
+        let is_absent = |slot: &Slot| matches!(slot, Slot::State(None));
+        self.slots.iter().all(is_absent)
     }
 
     fn ask(&mut self, place: Option<usize>, ask: Ask, questions: &mut Vec<Question>) {

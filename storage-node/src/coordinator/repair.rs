@@ -9,6 +9,7 @@ use annulus_causality::{KeyState, VersionVector};
 use annulus_proto::model::{ErrorCode, Outcome, RequestError};
 use annulus_proto::peer::v1::MergeReason;
 use annulus_ring::{NodeIndex, Placement};
+use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
@@ -23,6 +24,38 @@ use crate::mistake::{self, Mistake};
 use crate::replica::Write;
 
 impl Coordinator {
+    /// Whether the read met a deleted key in the middle of its removal: a tombstone that is old enough to go, and
+    /// owners without a record. Copied back, it would have to be removed again, for ever if it is read often. So
+    /// it is left alone, but only when every owner answers and none holds anything older that it must cover.
+    pub(super) async fn is_being_reaped(
+        &self,
+        placement: &Arc<Placement>,
+        candidates: &[NodeIndex],
+        read: &Read,
+        finding: &Finding,
+    ) -> bool {
+        let rule = self.0.replica.tombstone_rule();
+        let merged = finding.merged.as_ref();
+        let Some(merged) = merged.filter(|found| rule.is_due(found, self.0.clock.wall_ms())) else {
+            return false;
+        };
+        let others = (0..candidates.len()).filter(|place| !finding.holders.contains(place));
+        let copies = others.map(|place| {
+            let (owner, address) = (candidates[place], &read.address);
+            self.read_state(placement, owner, address, read.deadline)
+        });
+        let copies = join_all(copies).await;
+        let is_harmless = |copy: &Result<Option<KeyState>, OwnerFailure>| match copy {
+            Ok(copy) => copy.as_ref().is_none_or(|copy| merged.dominated_by(copy)),
+            Err(_) => false,
+        };
+        let leaves = copies.iter().all(is_harmless);
+        if leaves {
+            self.0.metrics.repairs_left_to_reaping.inc();
+        }
+        leaves
+    }
+
     /// Brings stale owners up to what the read found, and waits for as many as the answer needs.
     pub(super) async fn mend(
         &self,

@@ -381,7 +381,6 @@ impl Hints {
     }
 
     /// Sloppy writes of the partition that wait here for their owners.
-    #[expect(dead_code, reason = "the reaping of deletes asks when it is there")]
     pub(crate) fn undelivered_sloppy(&self, partition: PartitionId) -> u64 {
         self.0.backlog.lock().sloppy_of(partition)
     }

@@ -51,7 +51,10 @@ pub(super) async fn open(
             opening.await.map_err(data_error)?.map_err(data_error)?
         }
     };
-    let options = ReplicaOptions::default();
+    let options = ReplicaOptions {
+        tombstones: config.reaping.rule(),
+        ..ReplicaOptions::default()
+    };
     let replica = Replica::start(&options, store, clock, randomness.clone(), registry);
     let replica = replica.map_err(data_error)?;
     let node_id = dir.node_id();

@@ -20,6 +20,7 @@ use crate::membership::Membership;
 use crate::net::Network;
 use crate::peer::{PeerService, Responder, TonicTransport};
 use crate::placement::PlacementStore;
+use crate::reaping::ReapingStatus;
 use crate::server::admin::{self, Sources, StatusSource};
 use crate::server::client_edge::{ClientEdge, Parts};
 use crate::server::contexts::Contexts;
@@ -88,6 +89,7 @@ pub(super) struct Core {
     pub(super) membership: Membership,
     pub(super) anti_entropy: AntiEntropy,
     pub(super) transport: TonicTransport,
+    pub(super) reaping: ReapingStatus,
     pub(super) keyspaces: Arc<Keyspaces>,
     pub(super) contexts: Contexts,
     pub(super) metrics: Metrics,
@@ -204,6 +206,7 @@ fn status_source(core: &Core, config: &Config, phase: &PhaseSetter) -> StatusSou
         hints: core.data.hints.clone(),
         membership: core.membership.clone(),
         anti_entropy: core.anti_entropy.clone(),
+        reaping: core.reaping.clone(),
         phase: phase.subscribe(),
     })
 }

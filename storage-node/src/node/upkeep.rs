@@ -1,4 +1,5 @@
-//! What looks after the copies while nobody asks: the delivery of hints, comparisons with other owners, scrubs.
+//! What looks after the copies while nobody asks: the delivery of hints, comparisons with other owners, scrubs,
+//! and the reaping of deleted keys.
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::hints::{Replayer, ReplayerParts};
 use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
 use crate::peer::Peers;
+use crate::reaping::{Reaper, ReaperParts, ReapingMetrics, ReapingStatus};
 
 /// What it is built from.
 pub(super) struct Upkeep<'a> {
@@ -30,7 +32,7 @@ pub(super) struct Upkeep<'a> {
 
 impl Upkeep<'_> {
     /// Starts it; it ends with the background's links.
-    pub(super) fn start(self, background: &Background, registry: &mut Registry) -> AntiEntropy {
+    pub(super) fn start(&self, background: &Background, registry: &mut Registry) -> AntiEntropy {
         self.deliver_hints(background);
         let settings = &self.config.anti_entropy;
         let anti_entropy = AntiEntropy::new(AntiEntropyParts {
@@ -63,6 +65,27 @@ impl Upkeep<'_> {
         links.spawn(anti_entropy.clone().run(stop.clone()));
         links.spawn(scrub.run(stop.clone()));
         anti_entropy
+    }
+
+    /// Forgets deleted keys; it ends with the background's links.
+    pub(super) fn reap(&self, background: &Background, registry: &mut Registry) -> ReapingStatus {
+        let (status, metrics) = (ReapingStatus::default(), ReapingMetrics::default());
+        metrics.register(registry);
+        let reaper = Reaper::new(ReaperParts {
+            placement: self.data.placement.clone(),
+            keyspaces: self.keyspaces.clone(),
+            replica: self.data.replica.clone(),
+            peers: self.peers.clone(),
+            membership: self.membership.clone(),
+            hints: self.data.hints.clone(),
+            overload: self.data.overload.clone(),
+            clock: self.clock.clone(),
+            pace: self.config.reaping.pace(&self.config.limits),
+            status: status.clone(),
+            metrics,
+        });
+        background.links.spawn(reaper.run(background.stop.clone()));
+        status
     }
 
     fn deliver_hints(&self, background: &Background) {

@@ -12,6 +12,7 @@
 //! | [`link`] | one peer's stream: connect, greet, carry, connect again |
 //! | [`tonic_transport`] | the transport over gRPC: a link to every other node |
 //! | [`responder`] | answers one request; the epoch rules of the callee |
+//! | [`reclaiming`] | what owners ask of each other to reclaim deleted keys |
 //! | [`service`] | the gRPC service: batches in, batches out |
 //! | [`wire`], [`tree_wire`] | the node's own types to and from the messages |
 //!
@@ -28,6 +29,7 @@ mod latency;
 mod link;
 mod outbox;
 mod peers;
+mod reclaiming;
 mod responder;
 mod service;
 mod tonic_transport;
@@ -40,6 +42,7 @@ mod tests;
 
 pub(crate) use forwarded_write::{ForwardedAnswer, ForwardedWrite};
 pub(crate) use peers::{PeerFailure, Peers};
+pub(crate) use reclaiming::{MAX_TOMBSTONES, NamedTombstone};
 pub(crate) use responder::Responder;
 pub(crate) use service::{PeerService, WINDOW_BYTES};
 pub(crate) use tonic_transport::TonicTransport;

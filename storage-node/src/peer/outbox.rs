@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 
-use annulus_proto::peer::v1::{Request, RequestFrame, reply, request};
+use annulus_proto::peer::v1::{Request, RequestFrame, Tombstone, reply, request};
 use annulus_ring::NodeId;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -301,15 +301,26 @@ fn size_of(body: &request::Body) -> usize {
         // Of gossip a few small rumors at most.
         request::Body::ReadTree(read) => 4 * read.blocks.len(),
         request::Body::ReadLeaves(read) => 4 * read.leaves.len(),
+        request::Body::ConfirmTombstones(confirm) => tombstones(&confirm.tombstones),
+        request::Body::RemoveTombstones(remove) => tombstones(&remove.tombstones),
         request::Body::InstallPlacement(_)
         | request::Body::Read(_)
         | request::Body::Digest(_)
         | request::Body::HintCredit(_)
         | request::Body::SloppyRoom(_)
+        | request::Body::CountHints(_)
         | request::Body::Gossip(_)
         | request::Body::Reach(_) => 0,
     };
     content + REQUEST_OVERHEAD_BYTES
+}
+
+fn tombstones(named: &[Tombstone]) -> usize {
+    let key = |named: &Tombstone| named.key.as_ref().map_or(0, |key| key.key.len());
+    named
+        .iter()
+        .map(|named| REQUEST_OVERHEAD_BYTES + key(named))
+        .sum()
 }
 
 #[cfg(test)]

@@ -319,6 +319,8 @@ pub(super) fn unexpected(to: NodeId, body: &reply::Body) -> PeerFailure {
         reply::Body::KeepSloppy(_) => "keep_sloppy",
         reply::Body::Gossip(_) => "gossip",
         reply::Body::Reach(_) => "reach",
+        reply::Body::Tombstones(_) => "tombstones",
+        reply::Body::CountHints(_) => "count_hints",
         reply::Body::Error(_) => "error",
         reply::Body::Tree(_) => "tree",
         reply::Body::Leaves(_) => "leaves",

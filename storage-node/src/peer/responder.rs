@@ -39,13 +39,13 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Answers peers. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
-pub(crate) struct Responder(Arc<Inner>);
+pub(crate) struct Responder(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     placement: PlacementStore,
     keyspaces: Arc<Keyspaces>,
-    replica: Replica,
+    pub(super) replica: Replica,
     coordinator: Coordinator,
     hints: Hints,
     membership: Membership,
@@ -150,6 +150,13 @@ impl Responder {
             request::Body::InstallPlacement(install) => return self.install(install).await,
             request::Body::Gossip(gossip) => return self.gossip(&gossip),
             request::Body::Reach(reach) => return self.reach(&reach, deadline).await,
+            request::Body::ConfirmTombstones(confirm) => {
+                self.confirm_tombstones(confirm, &placement, deadline).await
+            }
+            request::Body::RemoveTombstones(remove) => {
+                self.remove_tombstones(remove, &placement, deadline).await
+            }
+            request::Body::CountHints(count) => self.count_hints(count),
         };
         if fenced && !mistake::is_made(Mistake::FenceOnlyBefore) {
             self.same_epoch(epoch)?;

@@ -202,7 +202,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::clock::{Clock, SystemClock};
     use crate::entropy::SystemRandomness;
-    use crate::replica::ReplicaOptions;
+    use crate::replica::{ReplicaOptions, TombstoneRule};
     use crate::storage::{DataDir, Store};
 
     /// Nodes 1 to `nodes`; partition p belongs to three of them (or all) from position p on.
@@ -243,9 +243,15 @@ pub(crate) mod tests {
 
     /// A replica in memory, with as few threads as it can have.
     pub(crate) fn memory_replica() -> Replica {
+        memory_replica_with(TombstoneRule::default())
+    }
+
+    /// The same, with other ages of tombstones.
+    pub(crate) fn memory_replica_with(tombstones: TombstoneRule) -> Replica {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut options = ReplicaOptions {
             committers: 1,
+            tombstones,
             ..ReplicaOptions::default()
         };
         options.io.threads = 1;

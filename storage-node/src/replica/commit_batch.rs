@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::address::KeyAddress;
 use super::error::ReplicaError;
 use super::operation::Merged;
+use super::tombstones::Reclaimed;
 use super::vnode::Vnode;
 use crate::hash_tree::Changes;
 use crate::keyspace::Durability;
@@ -34,6 +35,13 @@ pub(super) enum Waiter {
     },
     /// Work beside the data.
     Aside(oneshot::Sender<Result<(), ReplicaError>>),
+    /// A step of reclaiming, answered only now.
+    Reclaimed {
+        reply: oneshot::Sender<Result<Reclaimed, ReplicaError>>,
+        reclaimed: Reclaimed,
+        vnode: Arc<Vnode>,
+        epoch: RingEpoch,
+    },
 }
 
 impl Waiter {
@@ -52,6 +60,14 @@ impl Waiter {
             } => {
                 let _ = reply.send(vnode.check_fence(epoch, true).map(|()| merged));
             }
+            Self::Reclaimed {
+                reply,
+                reclaimed,
+                vnode,
+                epoch,
+            } => {
+                let _ = reply.send(vnode.check_fence(epoch, true).map(|()| reclaimed));
+            }
         }
     }
 
@@ -62,6 +78,9 @@ impl Waiter {
                 let _ = done.send(Err(error));
             }
             Self::Merged { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
+            Self::Reclaimed { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
         }
@@ -79,6 +98,19 @@ pub(super) struct LogWrite {
 }
 
 impl LogWrite {
+    /// A key's state became another; `None` is no record.
+    fn change_tree(
+        &mut self,
+        vnode: &Arc<Vnode>,
+        address: &KeyAddress,
+        before: Option<&KeyState>,
+        after: Option<&KeyState>,
+    ) {
+        let tree = self.trees.entry(vnode.partition());
+        let (_, changes) = tree.or_insert_with(|| (vnode.clone(), Changes::default()));
+        changes.add(address.leaf(), address.stored(), before, after);
+    }
+
     /// Nothing more comes: puts the trees' changes in.
     fn seal(&mut self) {
         let batch = if mistake::is_made(Mistake::TreeInItsOwnBatch) {
@@ -104,14 +136,18 @@ impl LogWrite {
 pub(super) struct CommitBatch {
     pub(super) synced: LogWrite,
     pub(super) buffered: LogWrite,
-    states: HashMap<Bytes, Arc<KeyState>>,
+    /// `None`: removed.
+    states: HashMap<Bytes, Option<Arc<KeyState>>>,
     /// Records beside the data; `None`: removed.
     asides: HashMap<(Space, Bytes), Option<Bytes>>,
 }
 
+/// Written where only the fsync is wanted.
+const SYNC_MARK: &[u8] = b"sync-mark";
+
 impl CommitBatch {
-    /// What an earlier operation of this batch has left.
-    pub(super) fn state(&self, stored_key: &[u8]) -> Option<Arc<KeyState>> {
+    /// What an earlier operation of this batch has left; the inner `None`: no record.
+    pub(super) fn state(&self, stored_key: &[u8]) -> Option<Option<Arc<KeyState>>> {
         self.states.get(stored_key).cloned()
     }
 
@@ -127,10 +163,28 @@ impl CommitBatch {
         let stored = address.stored();
         let log = self.log(address.keyspace().durability);
         log.batch.put(Space::Data, stored.clone(), record);
-        let tree = log.trees.entry(vnode.partition());
-        let (_, changes) = tree.or_insert_with(|| (vnode.clone(), Changes::default()));
-        changes.add(address.leaf(), stored, before, Some(&after));
-        self.states.insert(stored.clone(), after);
+        log.change_tree(vnode, address, before, Some(&after));
+        self.states.insert(stored.clone(), Some(after));
+    }
+
+    /// A key's record goes, and with it what it adds to its tree.
+    pub(super) fn remove(
+        &mut self,
+        vnode: &Arc<Vnode>,
+        address: &KeyAddress,
+        before: Option<&KeyState>,
+    ) {
+        let stored = address.stored();
+        let log = self.log(address.keyspace().durability);
+        log.batch.delete(Space::Data, stored.clone());
+        log.change_tree(vnode, address, before, None);
+        self.states.insert(stored.clone(), None);
+    }
+
+    /// The log is synced with this batch, whether anything else asks for it or not, and with it all that was
+    /// written before.
+    pub(super) fn force_sync(&mut self) {
+        self.synced.batch.put(Space::Meta, SYNC_MARK, Bytes::new());
     }
 
     /// Nothing more comes.

@@ -22,6 +22,7 @@ use super::metrics::ReplicaMetrics;
 use super::operation::{Durable, Merge, Merged, Minted, Write};
 use super::record::{self, Record};
 use super::stored_tree::{self, Checked};
+use super::tombstones::{Reclaim, Reclaimed, TombstoneRule};
 use super::transition;
 use super::vnode::Vnode;
 use crate::clock::Clock;
@@ -73,6 +74,11 @@ pub(super) enum Operation {
         block: Block,
         reply: oneshot::Sender<Result<Checked, ReplicaError>>,
     },
+    Reclaim {
+        reclaim: Reclaim,
+        vnode: Arc<Vnode>,
+        reply: oneshot::Sender<Result<Reclaimed, ReplicaError>>,
+    },
 }
 
 /// What an operation costs beside its values.
@@ -87,6 +93,7 @@ impl Operation {
                 Self::Merge { merge, .. } => merge.state.value_bytes(),
                 Self::Aside { aside, .. } => aside.bytes,
                 Self::ReadRoot { .. } | Self::MendTree { .. } => 0,
+                Self::Reclaim { .. } => 0,
             }
     }
 
@@ -108,6 +115,9 @@ impl Operation {
             Self::MendTree { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
+            Self::Reclaim { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
         }
     }
 
@@ -118,6 +128,7 @@ impl Operation {
             Self::Aside { reply, .. } => reply.is_closed(),
             Self::ReadRoot { reply, .. } => reply.is_closed(),
             Self::MendTree { reply, .. } => reply.is_closed(),
+            Self::Reclaim { reply, .. } => reply.is_closed(),
         }
     }
 }
@@ -131,6 +142,7 @@ pub(super) struct Committer {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) hlc: HlcClock,
     pub(super) limit: GroupLimit,
+    pub(super) tombstones: TombstoneRule,
     pub(super) metrics: ReplicaMetrics,
     pub(super) fatal: Fatal,
 }
@@ -238,6 +250,11 @@ impl Committer {
             } => {
                 let _ = reply.send(self.mend_tree(&vnode, partitions, block));
             }
+            Operation::Reclaim {
+                reclaim,
+                vnode,
+                reply,
+            } => self.reclaim(&reclaim, vnode, reply, batch),
         }
     }
 
@@ -340,7 +357,9 @@ impl Committer {
         } = leased(&self.fatal, self.engine.as_ref(), vnode, |clock| {
             transition::receive(clock, hlc, now_ms, local.as_deref(), merge)
         })??;
-        if amnesia {
+        // A reaped key that comes back with a late copy is no loss.
+        let was_reaped = local.is_none() && self.tombstones.is_due(&merge.state, now_ms);
+        if amnesia && !was_reaped {
             self.metrics.forgotten_events.inc();
             tracing::warn!(partition = %address.partition(), "vnode had forgotten its own events");
         }
@@ -360,7 +379,7 @@ impl Committer {
     }
 
     /// Refuses, before anything has happened, what may not be applied. `grows`: it brings values.
-    fn admit(
+    pub(super) fn admit(
         &self,
         deadline: Instant,
         vnode: &Vnode,
@@ -385,14 +404,14 @@ impl Committer {
         Ok(())
     }
 
-    fn local_state(
+    pub(super) fn local_state(
         &self,
         address: &KeyAddress,
         batch: &CommitBatch,
     ) -> Result<Option<Arc<KeyState>>, ReplicaError> {
         let stored = address.stored();
         if let Some(state) = batch.state(stored) {
-            return Ok(Some(state));
+            return Ok(state);
         }
         let read = self.engine.get(Space::Data, stored);
         let state = decode_read(address, read, &self.metrics)?;

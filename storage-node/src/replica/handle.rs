@@ -23,6 +23,7 @@ use super::metrics::ReplicaMetrics;
 use super::operation::{DigestPage, KeyDigest, Merge, Merged, Minted, VnodeStatus, Write};
 use super::record;
 use super::stored_tree;
+use super::tombstones::TombstoneRule;
 use super::vnode::Vnodes;
 use super::workers::Workers;
 use crate::clock::Clock;
@@ -59,6 +60,8 @@ pub struct ReplicaOptions {
     pub group_bytes: usize,
     /// Threads for reads that need the disk.
     pub io: IoPoolOptions,
+    /// When deleted keys and expired values may go.
+    pub tombstones: TombstoneRule,
 }
 
 impl Default for ReplicaOptions {
@@ -70,6 +73,7 @@ impl Default for ReplicaOptions {
             group_operations: 1024,
             group_bytes: 256 * 1024,
             io: IoPoolOptions::default(),
+            tombstones: TombstoneRule::default(),
         }
     }
 }
@@ -77,19 +81,20 @@ impl Default for ReplicaOptions {
 /// This node's copies. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Replica {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
-    engine: Arc<dyn Engine>,
+pub(super) struct Shared {
+    pub(super) engine: Arc<dyn Engine>,
     queues: Vec<Arc<BoundedQueue<Operation>>>,
     workers: Workers,
     high_water: Mutex<Option<Arc<HighWater>>>,
     free_space: Option<Arc<FreeSpace>>,
     io: IoPool,
-    vnodes: Vnodes,
+    pub(super) vnodes: Vnodes,
     randomness: Arc<dyn Randomness>,
-    metrics: ReplicaMetrics,
+    pub(super) tombstones: TombstoneRule,
+    pub(super) metrics: ReplicaMetrics,
     fatal: Fatal,
     generation: u64,
 }
@@ -188,6 +193,7 @@ impl Replica {
             engine,
             vnodes,
             randomness,
+            tombstones: options.tombstones,
             metrics,
             fatal: Fatal::default(),
             generation: recovered.generation,
@@ -428,7 +434,7 @@ impl Replica {
 
     /// Brings a key's record into memory, so that the committer, which all others of its
     /// partitions wait for, need not go to the disk for it.
-    async fn warm(&self, address: &KeyAddress) -> Result<(), ReplicaError> {
+    pub(super) async fn warm(&self, address: &KeyAddress) -> Result<(), ReplicaError> {
         let engine = &self.shared.engine;
         if let Ok(InMemory::NeedsDisk) = engine.get_in_memory(Space::Data, address.stored()) {
             self.shared.metrics.disk_reads.inc();
@@ -440,7 +446,7 @@ impl Replica {
         Ok(())
     }
 
-    async fn on_disk<T: Send + 'static>(
+    pub(super) async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ReplicaError> {
@@ -469,12 +475,17 @@ impl Shared {
                 operations: options.group_operations,
                 bytes: options.group_bytes,
             },
+            tombstones: self.tombstones,
             metrics: self.metrics.clone(),
             fatal: self.fatal.clone(),
         }
     }
 
-    fn enqueue(&self, partition: PartitionId, operation: Operation) -> Result<(), ReplicaError> {
+    pub(super) fn enqueue(
+        &self,
+        partition: PartitionId,
+        operation: Operation,
+    ) -> Result<(), ReplicaError> {
         let queue = &self.queues[usize::from(partition.0) % self.queues.len()];
         let bytes = operation.bytes();
         let pushed = queue.try_push(operation, bytes);

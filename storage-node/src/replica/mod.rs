@@ -8,6 +8,7 @@
 //! | [`transition`] | pure: what a write or a merge makes of a key's state |
 //! | [`committer`], [`commit_batch`] | one thread writes a partition: group commit and its overlay |
 //! | [`aside`] | records beside the data, in the same turn and under the same fsync |
+//! | [`tombstones`], [`reclaiming`] | when deleted keys and expired values may go (pure); how they go |
 //! | [`workers`] | whether that is a thread, or a task of a simulation |
 //! | [`vnode`] | the vnodes: identity, supply of key epochs, the fence |
 //! | [`record`] | a key's state on disk, under a checksum |
@@ -36,8 +37,10 @@ mod fatal;
 mod handle;
 mod metrics;
 mod operation;
+mod reclaiming;
 mod record;
 mod stored_tree;
+pub(crate) mod tombstones;
 mod transition;
 mod version;
 mod vnode;
@@ -57,4 +60,8 @@ pub use operation::{
 pub(crate) use record::decode as decode_record;
 #[cfg(feature = "simulation")]
 pub(crate) use stored_tree::recompute as recompute_tree;
+pub use tombstones::{
+    Finding, Reclaim, ReclaimStep, Reclaimed, ScanPage, TombstoneFound, TombstoneRule,
+    TombstonesFound,
+};
 pub use version::{version_at, version_of};

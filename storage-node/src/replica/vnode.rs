@@ -62,6 +62,11 @@ impl Vnode {
         })
     }
 
+    /// Identity of this copy of the data.
+    pub(super) fn id(&self) -> VnodeId {
+        self.clock.lock().vnode_id()
+    }
+
     pub(super) fn partition(&self) -> PartitionId {
         self.partition
     }

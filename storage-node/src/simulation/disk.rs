@@ -12,7 +12,7 @@
 mod pace;
 mod trees;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use annulus_causality::{Content, KeyState};
@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 
 use self::trees::taken_out;
 use super::chance::Chance;
-use super::observer::{HintRemoved, Observer, Wrote};
+use super::observer::{HintRemoved, Observer, Removed, Wrote};
 use super::trace::Trace;
 use crate::hints::{Hint, hint_target};
 use crate::replica::decode_record;
@@ -351,17 +351,45 @@ impl SimEngine {
         work(&mut medium)
     }
 
+    fn report_removal(&self, stored_key: &[u8], before: Option<&KeyState>) {
+        if let Some(before) = before {
+            if let Some((trace, name)) = self.disk.0.trace.get() {
+                let raw = [self.disk.0.node.0.as_bytes(), stored_key].concat();
+                trace.note_raw(&raw, || {
+                    let key = name_of(&Bytes::copy_from_slice(stored_key));
+                    format!("   {name} removes {key} = {}", text_of(before))
+                });
+            }
+            self.disk.0.observer.removed(&Removed {
+                node: self.disk.0.node,
+                stored_key,
+                before,
+            });
+        }
+    }
+
     fn report(&self, medium: &mut Medium, batch: &Batch) {
+        // What the batch has made of a key so far.
+        let mut changed: BTreeMap<&Bytes, Option<Bytes>> = BTreeMap::new();
         for change in batch.changes() {
             if let Change::Delete(Space::Hints, key) = change {
-                self.report_removal(medium, key);
+                self.report_hint_removal(medium, key);
             }
-            let Change::Put(Space::Data, key, value) = change else {
+            let (Change::Put(Space::Data, key, _) | Change::Delete(Space::Data, key)) = change
+            else {
                 continue;
             };
-            let before = medium.live.get(Space::Data, key);
-            let before = before.expect("memory does not fail");
+            let before = changed.remove(key).unwrap_or_else(|| {
+                let stored = medium.live.get(Space::Data, key);
+                stored.expect("memory does not fail")
+            });
             let before = before.and_then(|record| medium.seen_states.get(key, &record).ok());
+            let Change::Put(_, _, value) = change else {
+                changed.insert(key, None);
+                self.report_removal(key, before.as_deref());
+                continue;
+            };
+            changed.insert(key, Some(value.clone()));
             // Other suites write bytes that are no records.
             let Ok(after) = medium.seen_states.get(key, value) else {
                 continue;
@@ -383,7 +411,7 @@ impl SimEngine {
 }
 
 impl SimEngine {
-    fn report_removal(&self, medium: &Medium, key: &Bytes) {
+    fn report_hint_removal(&self, medium: &Medium, key: &Bytes) {
         let before = medium.live.get(Space::Hints, key);
         let before = before.expect("memory does not fail");
         let hint = before.and_then(|record| Hint::decode(key, &record).ok());

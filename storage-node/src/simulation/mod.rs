@@ -12,6 +12,7 @@
 //! | [`layout`] | who owns what, and what the owners' disks hold |
 //! | [`cluster`] | several nodes under one placement |
 //! | [`gossip_ring`] | gossip alone, for rings and times that whole nodes would take too long for |
+//! | [`reclaiming`] | the ages of deleted keys |
 //! | [`observer`] | what invariants look at |
 //! | [`timeline`] | the time since a simulation began |
 //! | [`trace`] | what happened, for people and as a hash |
@@ -30,6 +31,7 @@ pub mod gossip_ring;
 pub mod layout;
 pub mod network;
 pub mod observer;
+pub mod reclaiming;
 pub mod sim_clock;
 pub mod sim_file;
 pub mod sim_node;
@@ -46,7 +48,10 @@ pub use disk::{SimDisk, SimEngine, SyncTakes};
 pub use gossip_ring::{GossipRing, RingFigures};
 pub use layout::{Layout, UNSYNCED_KEYSPACE, id_of};
 pub use network::{Network, Way};
-pub use observer::{Answered, HintRemoved, HintTaken, Observer, Served, Unobserved, Wrote};
+pub use observer::{
+    Answered, HintRemoved, HintTaken, Observer, Removed, Served, Unobserved, Wrote,
+};
+pub use reclaiming::REAP_AGE;
 pub use sim_clock::{DRIFTS_BY_AT_MOST_MS, SimClock};
 pub use sim_file::SimFile;
 pub use sim_node::{Done, Seen, SimNode, Terms};

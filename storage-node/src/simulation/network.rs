@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use annulus_causality::HlcStamp;
 use annulus_proto::peer::v1::{
-    DeliverHints, Hint, HintOutcome, KeyRef, Reply, Request, reply, request,
+    DeliverHints, Hint, HintOutcome, KeyRef, Reply, Request, Tombstone, reply, request,
 };
 use annulus_ring::NodeId;
 use bytes::Bytes;
@@ -329,13 +329,16 @@ impl Network {
     }
 
     async fn deliver(&self, from: NodeId, to: NodeId, bytes: Bytes) -> Option<Bytes> {
-        let connection = self.resets(from, to);
+        let (sent, connection) = (Instant::now(), self.resets(from, to));
         self.travel(from, to).await?;
         if self.resets(from, to) != connection && self.chance.hits(500) {
             return None;
         }
         let raw = bytes.clone();
-        let request = Request::decode(bytes).expect("what was encoded is decoded");
+        let mut request = Request::decode(bytes).expect("what was encoded is decoded");
+        // As a frame's age is taken off (`peer/frame_age.rs`).
+        let took = u32::try_from(sent.elapsed().as_millis()).unwrap_or(u32::MAX);
+        request.deadline_ms = request.deadline_ms.saturating_sub(took);
         let arrival = self.arrive(from, to, &request, &raw)?;
         let asked_under = annulus_ring::RingEpoch(request.epoch);
         let handed_over = HandedOver::of(&request, &arrival.door);
@@ -475,8 +478,16 @@ fn kind_of(request: &Request) -> &'static str {
         Some(request::Body::Reach(_)) => "reach",
         Some(request::Body::ReadTree(_)) => "tree",
         Some(request::Body::ReadLeaves(_)) => "leaves",
+        Some(request::Body::ConfirmTombstones(_)) => "confirm",
+        Some(request::Body::RemoveTombstones(_)) => "remove",
+        Some(request::Body::CountHints(_)) => "count",
         None => "nothing",
     }
+}
+
+/// The trace names one of several keys.
+fn first(tombstones: &[Tombstone]) -> Option<&KeyRef> {
+    tombstones.first()?.key.as_ref()
 }
 
 fn key_of(request: &Request) -> Option<&KeyRef> {
@@ -486,6 +497,8 @@ fn key_of(request: &Request) -> Option<&KeyRef> {
         Some(request::Body::Merge(merge)) => merge.key.as_ref(),
         Some(request::Body::Write(write)) => write.key.as_ref(),
         Some(request::Body::KeepSloppy(kept)) => kept.key.as_ref(),
+        Some(request::Body::ConfirmTombstones(confirm)) => first(&confirm.tombstones),
+        Some(request::Body::RemoveTombstones(remove)) => first(&remove.tombstones),
         _ => None,
     }
 }

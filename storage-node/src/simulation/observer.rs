@@ -16,6 +16,17 @@ pub struct Wrote<'a> {
     pub after: &'a KeyState,
 }
 
+/// A node removes a key's record.
+#[derive(Debug)]
+pub struct Removed<'a> {
+    /// The node.
+    pub node: NodeId,
+    /// The key as it is stored; its first two bytes are the partition.
+    pub stored_key: &'a [u8],
+    /// What the node has.
+    pub before: &'a KeyState,
+}
+
 /// A node answers another one's read, digest, merge or write, and does not refuse it.
 #[derive(Debug)]
 pub struct Served {
@@ -77,6 +88,9 @@ pub trait Observer: Send + Sync + 'static {
     /// See [`Wrote`].
     fn wrote(&self, wrote: &Wrote<'_>);
 
+    /// See [`Removed`].
+    fn removed(&self, removed: &Removed<'_>);
+
     /// See [`Served`].
     fn served(&self, served: &Served);
 
@@ -93,6 +107,8 @@ pub struct Unobserved;
 
 impl Observer for Unobserved {
     fn wrote(&self, _: &Wrote<'_>) {}
+
+    fn removed(&self, _: &Removed<'_>) {}
 
     fn served(&self, _: &Served) {}
 }

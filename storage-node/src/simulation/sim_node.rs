@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::chance::Chance;
 use super::disk::SimDisk;
 use super::network::{Network, SimTransport};
+use super::reclaiming;
 use super::sim_clock::SimClock;
 use super::trace::Trace;
 use crate::antientropy::{AntiEntropyMetrics, Settings};
@@ -38,6 +39,7 @@ use crate::membership::{Membership, MembershipView};
 use crate::overload::Overload;
 use crate::peer::{Peers, Responder};
 use crate::placement::{Home, PlacementStore};
+use crate::reaping::{Reaper, ReaperParts, ReapingMetrics, ReapingStatus};
 use crate::replica::{KeyAddress, Merge, Replica, ReplicaError, ReplicaOptions, VnodeStatus};
 use crate::storage::{EngineError, Store, StoreError};
 
@@ -115,6 +117,7 @@ struct Running {
     stop: CancellationToken,
     door: Responder,
     network_run: u64,
+    reaper: ReaperParts,
     /// Clients are let in.
     is_open: bool,
 }
@@ -211,9 +214,13 @@ impl SimNode {
         let clock: Arc<dyn Clock> = self.clock.clone();
         let stream = format!("{} run {run}", self.name);
         let randomness: Arc<dyn Randomness> = Arc::new(Chance::new(self.seed, &stream));
+        let options = ReplicaOptions {
+            tombstones: reclaiming::rule(),
+            ..ReplicaOptions::default()
+        };
         let replica = Replica::start_in_tasks(
             pace,
-            &ReplicaOptions::default(),
+            &options,
             store,
             &clock,
             randomness.clone(),
@@ -243,6 +250,19 @@ impl SimNode {
             stop: stop.clone(),
         });
         replayer.start();
+        let reaper = ReaperParts {
+            placement: placement.clone(),
+            keyspaces: self.keyspaces.clone(),
+            replica: replica.clone(),
+            peers: peers.clone(),
+            membership: view.clone(),
+            hints: hints.clone(),
+            overload: self.no_overload(),
+            clock: clock.clone(),
+            pace: reclaiming::pace(),
+            status: ReapingStatus::default(),
+            metrics: ReapingMetrics::default(),
+        };
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: placement.clone(),
             keyspaces: self.keyspaces.clone(),
@@ -271,6 +291,7 @@ impl SimNode {
             clock,
         );
         let running = Running {
+            reaper,
             coordinator,
             placement,
             replica,
@@ -298,7 +319,7 @@ impl SimNode {
         Hints::load(HintParts {
             limits: self.hint_limits.clone(),
             disk_bytes: None,
-            overload: Overload::new(&Limits::default(), clock.clone(), &mut Registry::default()),
+            overload: self.no_overload(),
             replica: replica.clone(),
             keyspaces: self.keyspaces.clone(),
             clock,
@@ -307,12 +328,23 @@ impl SimNode {
         })
     }
 
+    /// Nothing here measures the load.
+    fn no_overload(&self) -> Overload {
+        Overload::new(
+            &Limits::default(),
+            self.clock.clone(),
+            &mut Registry::default(),
+        )
+    }
+
     /// Lets clients and other nodes in.
     pub fn open(&self) {
         if let Some(running) = &mut *self.running.lock() {
             running.is_open = true;
             self.network
                 .open_door(self.id, running.network_run, running.door.clone());
+            let reaper = Reaper::new(running.reaper.clone());
+            running.background.spawn(reaper.run(running.stop.clone()));
         }
     }
 

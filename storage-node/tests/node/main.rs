@@ -13,5 +13,6 @@ mod last_writer;
 mod limits;
 mod process;
 mod quorum;
+mod reaping;
 mod siblings;
 mod status;

@@ -61,7 +61,7 @@ pub(crate) struct Subject {
 /// The mind of one client: one session.
 pub(crate) struct Asker {
     number: u64,
-    chance: Chance,
+    pub(crate) chance: Chance,
     subject: Subject,
     /// Which writes are sloppy.
     sloppy: Chance,
@@ -97,8 +97,7 @@ impl Asker {
         let most = self.chance.within(0..self.subject.keys as u64) + 1;
         let number = self.chance.within(0..most);
         let key = key_of(usize::try_from(number).expect("few keys"));
-        let seen = self.seen.get(&(keyspace.clone(), key.clone())).cloned();
-        let seen = seen.unwrap_or_default();
+        let seen = self.seen(&keyspace, &key);
         let (what, context) = match self.chance.within(0..100) {
             0..40 if self.chance.hits(400) => (What::Get, seen),
             0..40 => (What::Get, VersionVector::new()),
@@ -112,6 +111,17 @@ impl Asker {
             88..96 => (What::Delete, seen),
             _ => (What::Delete, VersionVector::new()),
         };
+        self.ask(keyspace, key, what, context)
+    }
+
+    /// A request for this, on terms that are drawn.
+    pub(crate) fn ask(
+        &mut self,
+        keyspace: KeyspaceName,
+        key: Key,
+        what: What,
+        context: VersionVector,
+    ) -> Asked {
         self.sequence += 1;
         let mut terms = self.terms(&what, context);
         terms.sloppy &= keyspace != unsynced();
@@ -125,7 +135,13 @@ impl Asker {
         }
     }
 
-    fn put(&self, ttl: Option<TimeToLive>) -> What {
+    /// What the client has seen of a key.
+    pub(crate) fn seen(&self, keyspace: &KeyspaceName, key: &Key) -> VersionVector {
+        let about = (keyspace.clone(), key.clone());
+        self.seen.get(&about).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn put(&self, ttl: Option<TimeToLive>) -> What {
         What::Put(format!("c{}v{}", self.number, self.sequence + 1), ttl)
     }
 

@@ -15,20 +15,21 @@ use crate::broken::Broken;
 use crate::copies::{self, Copy};
 use crate::workload::Arena;
 
-/// What the last comparison may take.
-const COMPARISON: Duration = Duration::from_secs(8);
+/// What the last comparison may take, and a removal of a deleted key that was left half done: the owners after the
+/// first wait for their turns.
+const COMPARISON: Duration = Duration::from_secs(90);
 
-/// Rounds of reads until all must succeed.
-const ROUNDS: usize = 10;
+/// Rounds of reads until all must be the same.
+const ROUNDS: usize = 40;
 
 /// Simulated seconds after the faults within which all hints must be delivered.
 const HINTS_WITHIN_S: u64 = 90;
 
-/// Waits for hints and anti-entropy, then reads.
+/// Waits for hints and anti-entropy, then reads, and says what the copies hold then.
 pub(crate) async fn drive(
     arena: &Arc<Arena>,
     compared_every: Option<Duration>,
-) -> Result<(), Broken> {
+) -> Result<Vec<Copies>, Broken> {
     await_hints(arena).await?;
     if let Some(interval) = compared_every {
         come_together(arena, 3 * interval + COMPARISON).await?;
@@ -48,9 +49,10 @@ pub(crate) async fn drive(
             }
         }
         sleep(Duration::from_secs(3)).await;
-        let different = difference(arena).await;
+        let sample = sample(arena).await;
+        let different = difference(&sample);
         match different {
-            None if refusals.is_empty() => return Ok(()),
+            None if refusals.is_empty() => return Ok(sample),
             different if round + 1 == ROUNDS => {
                 let what = format!("reads that fail: {refusals:?}; copies: {different:?}");
                 return Err(Broken::new("L1 the cluster heals", what));
@@ -58,7 +60,15 @@ pub(crate) async fn drive(
             _ => {}
         }
     }
-    Ok(())
+    Ok(Vec::new())
+}
+
+/// What the owners of a key hold.
+pub(crate) struct Copies {
+    space: KeyspaceName,
+    key: Key,
+    at_us: u64,
+    copies: Vec<Copy>,
 }
 
 /// Within a time every hint is delivered, or too old.
@@ -80,7 +90,7 @@ async fn await_hints(arena: &Arena) -> Result<(), Broken> {
 async fn come_together(arena: &Arc<Arena>, within: Duration) -> Result<(), Broken> {
     let began = Instant::now();
     loop {
-        let different = match difference(arena).await {
+        let different = match difference(&sample(arena).await) {
             None => different_trees(arena).await,
             different => different,
         };
@@ -129,32 +139,37 @@ async fn different_trees(arena: &Arena) -> Option<String> {
     None
 }
 
-async fn copies_of(arena: &Arena, space: &KeyspaceName, key: &Key) -> Vec<Copy> {
-    let (owners, _) = arena.cluster.locate(space, key);
-    let mut copies = Vec::new();
-    for owner in owners {
-        let copy = owner.copy(space, key).await;
-        copies.push((owner.id(), copy.map_err(|error| error.to_string())));
+/// Looks at everything once: deleted keys may go at any time, so what is compared is what is recorded.
+async fn sample(arena: &Arena) -> Vec<Copies> {
+    let mut sample = Vec::new();
+    for (space, key) in arena.all_keys() {
+        let (owners, _) = arena.cluster.locate(&space, &key);
+        let mut copies = Vec::new();
+        for owner in owners {
+            let copy = owner.copy(&space, &key).await;
+            copies.push((owner.id(), copy.map_err(|error| error.to_string())));
+        }
+        sample.push(Copies {
+            space,
+            key,
+            at_us: arena.now_us(),
+            copies,
+        });
     }
-    copies
+    sample
 }
 
 /// What differs, if anything does.
-async fn difference(arena: &Arena) -> Option<String> {
-    for (space, key) in arena.all_keys() {
-        let found = copies_of(arena, &space, &key).await;
-        if let Some(different) = copies::difference(&space, &key, &found) {
-            return Some(different);
-        }
-    }
-    None
+fn difference(sample: &[Copies]) -> Option<String> {
+    sample
+        .iter()
+        .find_map(|of| copies::difference(&of.space, &of.key, &of.copies))
 }
 
 /// Leaves what the owners hold in the recording.
-pub(crate) async fn record(arena: &Arena) -> Result<(), Broken> {
-    for (space, key) in arena.all_keys() {
-        let found = copies_of(arena, &space, &key).await;
-        copies::record(&arena.recording, arena.now_us(), (&space, &key), found)?;
+pub(crate) fn record(arena: &Arena, sample: Vec<Copies>) -> Result<(), Broken> {
+    for of in sample {
+        copies::record(&arena.recording, of.at_us, (&of.space, &of.key), of.copies)?;
     }
     Ok(())
 }

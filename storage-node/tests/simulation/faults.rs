@@ -231,7 +231,7 @@ impl Faults {
         self.note("all crash");
         self.nodes().iter().for_each(|node| node.crash());
         let acknowledged = self.arena.acknowledged.lock();
-        let checked = acknowledged.check(self.arena.cluster.layout());
+        let checked = acknowledged.check(self.arena.cluster.layout(), &self.arena.invariants);
         self.arena.invariants.report(checked);
     }
 
@@ -305,6 +305,7 @@ impl Faults {
         }
         self.note(&format!("{} comes back with an empty disk", node.name()));
         node.disk().wipe();
+        self.arena.invariants.forgot(node.id());
         for (_, ways) in self
             .nodes()
             .iter()
@@ -348,6 +349,7 @@ impl Faults {
         sleep(LONGEST_REQUEST).await;
         let share = [1000, 500, 100][chance.index(3)];
         let lost = node.disk().lose_records(share);
+        self.arena.invariants.forgot(node.id());
         self.note(&format!("{} has lost {lost} records", node.name()));
         for other in 0..self.nodes().len() {
             if other != at && !self.nodes()[other].is_up() {

@@ -5,7 +5,7 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use annulus_checker::{History, KeyspacePromise, Record, Tolerance, json_lines};
-use annulus_node::simulation::UNSYNCED_KEYSPACE;
+use annulus_node::simulation::{REAP_AGE, UNSYNCED_KEYSPACE};
 
 use crate::broken::Broken;
 use crate::faults::JUMP_MS;
@@ -23,6 +23,7 @@ pub(crate) fn judge(mut records: Vec<Record>, kills: bool) -> Result<(), Broken>
         clock_skew_us: u64::try_from(2 * JUMP_MS).expect("positive") * 1000,
         deadline_us: 10_000_000,
         lost_answers: true,
+        reap_age_us: u64::try_from(REAP_AGE.as_micros()).expect("seconds"),
     };
     let history = History::new(records, tolerance).expect("the recording is sound");
     let found = annulus_checker::check_all(&history);

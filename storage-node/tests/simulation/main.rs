@@ -6,6 +6,7 @@
 //! | [`plan`] | what a seed is about |
 //! | [`asking`] | what clients ask for next |
 //! | [`workload`], [`session`] | the clients |
+//! | [`cold_keys`] | a client of keys that are left alone for a while |
 //! | [`faults`] | the timetable of faults |
 //! | [`convergence`], [`copies`] | what has to come back after them |
 //! | [`recording`], [`judgement`] | the history in the checker's words, and its verdict |
@@ -21,6 +22,7 @@
 
 mod asking;
 mod broken;
+mod cold_keys;
 mod convergence;
 mod copies;
 mod faults;

@@ -29,6 +29,7 @@ pub(crate) struct Total {
     events: u64,
     pub(crate) operations: u64,
     pub(crate) acknowledged: u64,
+    pub(crate) reaped: u64,
     simulated: Duration,
     took: Duration,
     threads: usize,
@@ -125,6 +126,7 @@ impl Total {
         self.events += report.events;
         self.operations += report.operations;
         self.acknowledged += report.acknowledged;
+        self.reaped += report.reaped;
         self.simulated += report.simulated;
         for (fault, count) in report.fault_counts() {
             *self.faults.entry(fault).or_default() += count;
@@ -138,12 +140,13 @@ impl Total {
         let (simulated, took) = (self.simulated.as_secs_f64(), self.took.as_secs_f64());
         format!(
             "simulation: {} seeds, {simulated:.0} simulated s in {took:.1} s = {:.0} simulated s a second; \
-             {} events, {} operations of which {} succeeded, {} faults",
+             {} events, {} operations of which {} succeeded, {} records reaped, {} faults",
             self.seeds,
             simulated / took.max(0.001),
             self.events,
             self.operations,
             self.acknowledged,
+            self.reaped,
             self.faults.values().sum::<u64>(),
         )
     }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use annulus_node::config::HintLimits;
 use annulus_node::simulation::Mistake;
 
-use crate::plan::{Fault, Plan};
+use crate::plan::{Fault, Plan, usual_hints};
 use crate::run::run;
 
 /// What a seed is about when it looks for a mistake.
 type Tuned = fn(u64) -> Plan;
 
 /// Each with the plans under which it is looked for, and the seeds within which it must be found.
-const MISTAKES: [(Mistake, Tuned, u64); 25] = [
+const MISTAKES: [(Mistake, Tuned, u64); 28] = [
     (Mistake::AcknowledgeBeforeSync, Plan::short, 10),
     (Mistake::OneAckTooFew, Plan::short, 10),
     (Mistake::MintOnNonOwner, Plan::short, 10),
@@ -40,6 +40,9 @@ const MISTAKES: [(Mistake, Tuned, u64); 25] = [
     (Mistake::TreeHashesValues, Plan::short, 20),
     (Mistake::TreeInItsOwnBatch, Plan::short, 20),
     (Mistake::ExchangeMints, Plan::short, 20),
+    (Mistake::ReapByAgeAlone, deleting, 20),
+    (Mistake::RemoveWhatChanged, deleting, 20),
+    (Mistake::ExpiryRemovesRecord, deleting, 20),
 ];
 
 /// Nodes lose records and keep their vnodes, while writes reach few others: what V3 and V4 are for. Hints
@@ -65,7 +68,7 @@ fn forgetful(seed: u64) -> Plan {
         faults,
         hints: HintLimits {
             max_bytes: 0,
-            ..HintLimits::default()
+            ..usual_hints()
         },
         ..Plan::of(seed)
     }
@@ -141,8 +144,18 @@ fn handing_over(seed: u64) -> Plan {
         hints: HintLimits {
             max_sloppy_bytes: 400,
             replay_jitter: Duration::ZERO,
-            ..HintLimits::default()
+            ..usual_hints()
         },
+        ..Plan::short(seed)
+    }
+}
+
+/// Long enough for deleted keys to be forgotten several times.
+fn deleting(seed: u64) -> Plan {
+    let lasts = Duration::from_secs(180);
+    Plan {
+        lasts,
+        storm: lasts,
         ..Plan::short(seed)
     }
 }
@@ -174,7 +187,14 @@ fn every_mistake_is_found() {
 
 #[test]
 fn plans_tuned_to_a_mistake_find_nothing_without_it() {
-    for plan in [forgetful, late_syncs, damaged, handing_over, split_for_long] {
+    for plan in [
+        forgetful,
+        late_syncs,
+        damaged,
+        handing_over,
+        split_for_long,
+        deleting,
+    ] {
         for seed in 1..=4 {
             let plan = plan(seed);
             crate::seeds::judge(&plan, &run(&plan));

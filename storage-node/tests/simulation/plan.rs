@@ -160,14 +160,22 @@ impl Plan {
     }
 }
 
+/// The usual bounds, but for an age below that at which simulated nodes forget deletes.
+pub(crate) fn usual_hints() -> HintLimits {
+    HintLimits {
+        ttl: Duration::from_secs(6),
+        ..HintLimits::default()
+    }
+}
+
 /// Bounds of which some are met in a minute, and some never.
 fn hint_limits(seed: u64) -> HintLimits {
     let chance = Chance::new(seed, "hints");
-    let usual = HintLimits::default();
+    let usual = usual_hints();
     let milliseconds = Duration::from_millis;
     HintLimits {
         window: [milliseconds(3_000), usual.window, usual.window][chance.index(3)],
-        ttl: [milliseconds(1_500), milliseconds(6_000), usual.ttl][chance.index(3)],
+        ttl: [milliseconds(1_500), milliseconds(3_000), usual.ttl][chance.index(3)],
         max_bytes: [600, usual.max_bytes, usual.max_bytes][chance.index(3)],
         max_sloppy_bytes: [400, usual.max_sloppy_bytes][chance.index(2)],
         max_waiting: [2, usual.max_waiting][chance.index(2)],

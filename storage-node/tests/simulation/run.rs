@@ -26,6 +26,8 @@ pub(crate) struct Report {
     pub(crate) operations: u64,
     /// Of which so many were answered with success.
     pub(crate) acknowledged: u64,
+    /// Records of deleted keys that nodes have removed.
+    pub(crate) reaped: u64,
     /// The faults that were made, by number.
     pub(crate) faults: Vec<(u64, Fault)>,
     pub(crate) simulated: Duration,
@@ -89,6 +91,7 @@ async fn simulate(plan: &Plan, traced: Option<bool>) -> Report {
     }
     let cluster = Arc::new(cluster);
     invariants.watch_hints(cluster.clone(), plan.hints.ttl, plan.loses_disks());
+    invariants.look_at(Some(cluster.layout()));
     let arena = Arc::new(Arena {
         cluster,
         invariants,
@@ -102,6 +105,7 @@ async fn simulate(plan: &Plan, traced: Option<bool>) -> Report {
     });
     let mut faults = Faults::new(plan, arena.clone());
     let broken = go_through(plan, &arena, &mut faults).await.err();
+    arena.invariants.look_at(None);
     let (operations, acknowledged) = {
         let recording = arena.recording.lock();
         (recording.operations(), recording.acknowledged())
@@ -123,6 +127,7 @@ async fn simulate(plan: &Plan, traced: Option<bool>) -> Report {
         events: trace.events(),
         operations,
         acknowledged,
+        reaped: arena.invariants.reaped(),
         faults: faults.made().to_vec(),
         simulated: began.elapsed(),
         repaired: repaired(&arena),
@@ -172,20 +177,22 @@ async fn go_through(plan: &Plan, arena: &Arc<Arena>, faults: &mut Faults) -> Res
         node.install(arena.cluster.placement(1)).await;
         learn_vnodes(arena, node);
     }
-    let mut clients: Vec<_> = (0..plan.clients)
+    // The last one looks after the cold keys.
+    let mut clients: Vec<_> = (0..=plan.clients)
         .map(|number| Client::new(number, plan.seed, arena.clone()))
         .collect();
+    let mut held = Vec::new();
     let ends = arena.began + plan.lasts;
     while Instant::now() < ends {
         *arena.ends.lock() = ends.min(Instant::now() + plan.storm);
         clients = storm(arena, faults, clients).await?;
-        convergence::drive(arena, plan.compared_every).await?;
+        held = convergence::drive(arena, plan.compared_every).await?;
         for node in arena.cluster.nodes() {
             tree_is_of_data::check(node)?;
         }
         arena.invariants.check()?;
     }
-    convergence::record(arena).await?;
+    convergence::record(arena, held)?;
     let records = std::mem::take(&mut arena.recording.lock().records);
     judgement::judge(records, plan.kills())
 }
@@ -196,9 +203,17 @@ async fn storm(
     faults: &mut Faults,
     clients: Vec<Client>,
 ) -> Result<Vec<Client>, Broken> {
+    let last = clients.len() - 1;
     let running: Vec<_> = clients
         .into_iter()
-        .map(|client| tokio::spawn(client.run()))
+        .enumerate()
+        .map(|(at, client)| {
+            if at == last {
+                tokio::spawn(client.tend_cold_keys())
+            } else {
+                tokio::spawn(client.run())
+            }
+        })
         .collect();
     faults.run().await;
     arena.invariants.check()?;

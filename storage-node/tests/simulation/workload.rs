@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::asking::{self, Asker, Subject, What};
+use crate::cold_keys;
 use crate::invariants::Invariants;
 use crate::invariants::acknowledged_is_on_disk::Acknowledged;
 use crate::recording::{Answer, Asked, Recording};
@@ -43,7 +44,8 @@ impl Arena {
 
     /// Every key that clients use.
     pub(crate) fn all_keys(&self) -> Vec<(KeyspaceName, Key)> {
-        asking::all_keys(self.keys)
+        let keys = asking::all_keys(self.keys).into_iter();
+        keys.chain(cold_keys::all()).collect()
     }
 }
 
@@ -72,6 +74,17 @@ impl Client {
         while self.arena.is_stormy() {
             sleep(self.asker.pause()).await;
             let asked = self.asker.next();
+            let tried = self.try_all(&asked).await;
+            conclude(&self.arena.invariants, &self.arena.recording, &asked, tried);
+        }
+        self
+    }
+
+    /// Looks after the cold keys until the storm ends.
+    pub(crate) async fn tend_cold_keys(mut self) -> Self {
+        while self.arena.is_stormy() {
+            sleep(self.asker.cold_pause()).await;
+            let asked = self.asker.next_cold();
             let tried = self.try_all(&asked).await;
             conclude(&self.arena.invariants, &self.arena.recording, &asked, tried);
         }

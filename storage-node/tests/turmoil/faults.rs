@@ -181,7 +181,7 @@ impl Faults {
             world.kill(at);
         }
         let acknowledged = self.arena.acknowledged.lock();
-        let checked = acknowledged.check(&self.arena.layout);
+        let checked = acknowledged.check(&self.arena.layout, &self.arena.invariants);
         self.arena.invariants.report(checked);
     }
 

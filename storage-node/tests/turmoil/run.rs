@@ -66,7 +66,9 @@ pub(crate) fn run(plan: &Plan) -> Report {
         ends: plan.lasts,
         is_healed: AtomicBool::new(false),
     });
+    arena.invariants.look_at(Some(&arena.layout));
     let broken = go_through(plan, &arena).err();
+    arena.invariants.look_at(None);
     let key = broken.as_ref().and_then(|broken| broken.key.clone());
     let wanted = |line: &str| {
         let is_rare = ["==", "starts", "stops", "exits", "killed", "epoch"];

@@ -1,6 +1,8 @@
 //! `annulus status`: the cluster, its nodes and its ring in one view.
 
-use annulus_proto::admin::v1::{GetStatusResponse, Liveness, NodePhase};
+use std::collections::BTreeMap;
+
+use annulus_proto::admin::v1::{GetStatusResponse, Liveness, NodePhase, ReapingStatus};
 use annulus_ring::{Node, NodeState, Placement};
 use serde::Serialize;
 
@@ -91,6 +93,25 @@ struct Report {
     comparison_bound_seconds: f64,
     /// Comparisons over the bound.
     comparisons_overdue: u32,
+    reaping: Reaping,
+}
+
+/// Deleted keys that the node is to have forgotten.
+#[derive(Debug, Serialize)]
+struct Reaping {
+    tombstones: u64,
+    tombstone_bytes: u64,
+    blocked: Vec<Block>,
+}
+
+/// What holds some of them up.
+#[derive(Debug, Serialize)]
+struct Block {
+    reason: String,
+    /// The name of the node because of which; null if it is none.
+    node: Option<String>,
+    partitions: u32,
+    tombstones: u64,
 }
 
 pub(crate) async fn run(connection: &Connection, format: Format) -> anyhow::Result<Exit> {
@@ -147,7 +168,7 @@ pub(crate) fn merge(
         endpoint: node.addresses.grpc.clone(),
         phase,
         seen: Seen::default(),
-        report: status.ok().map(report),
+        report: status.ok().map(|status| report(placement, status)),
         problem,
     }
 }
@@ -232,8 +253,9 @@ impl Seen {
     }
 }
 
-fn report(status: GetStatusResponse) -> Report {
+fn report(placement: &Placement, status: GetStatusResponse) -> Report {
     Report {
+        reaping: reaping(placement, status.reaping.clone().unwrap_or_default()),
         epoch: status.epoch,
         version: status.version,
         vnodes: status.vnodes,
@@ -254,17 +276,56 @@ fn report(status: GetStatusResponse) -> Report {
     }
 }
 
+fn reaping(placement: &Placement, status: ReapingStatus) -> Reaping {
+    let name_of = |id: &str| {
+        let mut nodes = placement.nodes().iter();
+        let known = nodes.find(|node| node.id.to_string() == id);
+        known.map_or_else(|| id.to_owned(), |node| node.name.clone())
+    };
+    let blocked = status.blocked.into_iter().map(|block| Block {
+        node: (!block.node_id.is_empty()).then(|| name_of(&block.node_id)),
+        reason: block.reason,
+        partitions: block.partitions,
+        tombstones: block.tombstones,
+    });
+    Reaping {
+        tombstones: status.tombstones,
+        tombstone_bytes: status.tombstone_bytes,
+        blocked: blocked.collect(),
+    }
+}
+
+/// How many deleted keys are still kept, and what holds up those that could go.
+fn deletes(nodes: &[NodeStatus]) -> String {
+    let reports = || nodes.iter().filter_map(|node| node.report.as_ref());
+    let tombstones: u64 = reports().map(|report| report.reaping.tombstones).sum();
+    let bytes: u64 = reports().map(|report| report.reaping.tombstone_bytes).sum();
+    let mut blocked: BTreeMap<String, u64> = BTreeMap::new();
+    for block in reports().flat_map(|report| &report.reaping.blocked) {
+        let why = block.reason.replace('_', " ");
+        let node = block.node.as_ref();
+        let why = node.map_or_else(|| why.clone(), |node| format!("{why} ({node})"));
+        *blocked.entry(why).or_default() += block.tombstones;
+    }
+    let mut line = format!("{tombstones} kept ({})", text::show_bytes(bytes));
+    for (why, count) in blocked {
+        line.push_str(&format!("; {count} blocked: {why}"));
+    }
+    line
+}
+
 fn table(status: &Status) -> String {
     let ring = &status.ring;
     format!(
         "Cluster     {}\nNodes       {} of {} ready\n\
-         Ring        epoch {}, {} partitions, {} copies\nOperations  none\n\n{}",
+         Ring        epoch {}, {} partitions, {} copies\nDeletes     {}\nOperations  none\n\n{}",
         status.cluster_id,
         status.ready_nodes,
         status.nodes.len(),
         ring.epoch,
         ring.partitions,
         ring.replication_factor,
+        deletes(&status.nodes),
         node_table(&status.nodes),
     )
 }

@@ -32,9 +32,9 @@ use crate::membership::{
 };
 use crate::overload::Overload;
 use crate::peer::{Call, PeerCallError, Peers, Reachability, Responder, Transport};
-use crate::placement::tests::{document_of, memory_replica};
+use crate::placement::tests::{document_of, memory_replica_with};
 use crate::placement::{Home, PlacementStore};
-use crate::replica::{KeyAddress, Replica};
+use crate::replica::{KeyAddress, Reclaim, ReclaimStep, Reclaimed, Replica, TombstoneRule};
 
 /// What is wrong with the way to a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,16 @@ impl TestNode {
         id: NodeId,
         transport: impl FnOnce(PlacementStore) -> Arc<dyn Transport>,
     ) -> Self {
-        let replica = memory_replica();
+        Self::start_with(id, TombstoneRule::default(), transport).await
+    }
+
+    /// The same, with other ages of tombstones.
+    pub(crate) async fn start_with(
+        id: NodeId,
+        tombstones: TombstoneRule,
+        transport: impl FnOnce(PlacementStore) -> Arc<dyn Transport>,
+    ) -> Self {
+        let replica = memory_replica_with(tombstones);
         let placement = PlacementStore::open(id, Home::Nowhere, replica.clone())
             .await
             .unwrap();
@@ -292,12 +301,38 @@ impl TestNode {
         }
     }
 
+    /// Repairs that this node's reads did not make, because the key was being removed.
+    pub(crate) fn repairs_left_to_reaping(&self) -> u64 {
+        self.metrics.repairs_left_to_reaping.get()
+    }
+
     /// What this node's own copy holds.
     pub(crate) async fn copy(&self, request: &Ask) -> Option<KeyState> {
         let placement = self.placement.current().unwrap();
         let keyspace = self.keyspaces.get(&request.keyspace).unwrap().clone();
         let address = KeyAddress::of(&placement, keyspace, request.key.clone());
         self.replica.read(&address).await.unwrap()
+    }
+
+    /// Removes this node's copy of a deleted key, as the second phase of its removal does.
+    pub(crate) async fn remove_tombstone(&self, ask: &Ask) {
+        let placement = self.placement.current().unwrap();
+        let keyspace = self.keyspaces.get(&ask.keyspace).unwrap().clone();
+        let address = KeyAddress::of(&placement, keyspace, ask.key.clone());
+        let vnodes = self.replica.vnodes();
+        let own = vnodes
+            .iter()
+            .find(|vnode| vnode.partition == address.partition());
+        let vnode = own.unwrap().vnode_id;
+        let digest = self.copy(ask).await.unwrap().record_digest();
+        let reclaim = Reclaim {
+            address,
+            step: ReclaimStep::Remove { digest, vnode },
+            deadline: SystemClock.now() + ask.timeout,
+            fence: placement.epoch(),
+        };
+        let removed = self.replica.reclaim(reclaim).await.unwrap();
+        assert_eq!(removed, Reclaimed::Same { vnode });
     }
 
     pub(crate) async fn put(&self, ask: &Ask, value: &str) -> Result<Written, RequestError> {
@@ -466,12 +501,29 @@ impl Cluster {
         cluster
     }
 
+    /// Tombstones of it may go at once.
+    pub(crate) async fn start_forgetful(nodes: u16) -> Self {
+        let rule = TombstoneRule {
+            age: Duration::ZERO,
+            max_clock_skew: Duration::ZERO,
+        };
+        let cluster = Self::start_with(nodes, rule).await;
+        for node in &cluster.nodes {
+            node.placement.install(cluster.placement(1)).await.unwrap();
+        }
+        cluster
+    }
+
     pub(crate) async fn start_without_placement(count: u16) -> Self {
+        Self::start_with(count, TombstoneRule::default()).await
+    }
+
+    async fn start_with(count: u16, tombstones: TombstoneRule) -> Self {
         let network = Arc::new(Network::default());
         let mut nodes = Vec::new();
         for described in document_of(count, 1).nodes {
             let transport: Arc<dyn Transport> = Arc::new(MemoryTransport(network.clone()));
-            let node = TestNode::start(described.id, |_| transport).await;
+            let node = TestNode::start_with(described.id, tombstones, |_| transport).await;
             network
                 .responders
                 .lock()

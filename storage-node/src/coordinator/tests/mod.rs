@@ -7,6 +7,7 @@ mod history;
 mod owners_down;
 mod placements;
 mod reads;
+mod reaping;
 mod sloppy;
 mod writes;
 

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::fixture::{Fixture, merge, write};
-use crate::replica::{ReplicaError, ReplicaOptions, Write};
+use crate::replica::{ReplicaError, ReplicaOptions, TombstoneRule, Write};
 use crate::storage::Persistence;
 
 const ONE_COMMITTER: ReplicaOptions = ReplicaOptions {
@@ -20,6 +20,10 @@ const ONE_COMMITTER: ReplicaOptions = ReplicaOptions {
     io: crate::storage::io_pool::IoPoolOptions {
         threads: 1,
         queue_jobs: 8,
+    },
+    tombstones: TombstoneRule {
+        age: Duration::from_secs(60),
+        max_clock_skew: Duration::ZERO,
     },
 };
 

@@ -1,6 +1,6 @@
 //! An engine whose log can be held up, made to fail, and looked at.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -20,6 +20,7 @@ pub(super) struct TestEngine {
     released: Condvar,
     /// Writes to [`Space::Data`]: how many changes, how persistent.
     writes: Mutex<Vec<(usize, Persistence)>>,
+    syncs: AtomicUsize,
 }
 
 impl TestEngine {
@@ -47,6 +48,11 @@ impl TestEngine {
     /// The writes of clients' keys so far.
     pub(super) fn writes(&self) -> Vec<(usize, Persistence)> {
         self.writes.lock().clone()
+    }
+
+    /// How often the log was synced, whatever was written.
+    pub(super) fn syncs(&self) -> usize {
+        self.syncs.load(Ordering::SeqCst)
     }
 
     /// Flips a bit in the middle of the only record.
@@ -89,6 +95,9 @@ impl Engine for TestEngine {
             self.released.wait(&mut held);
         }
         self.inner.write(batch, persistence)?;
+        if persistence == Persistence::Synced {
+            self.syncs.fetch_add(1, Ordering::SeqCst);
+        }
         let data = batch
             .changes()
             .iter()

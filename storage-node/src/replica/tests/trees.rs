@@ -23,7 +23,7 @@ fn count() -> PartitionCount {
 
 impl Fixture {
     /// Every vnode's tree, in memory and stored, is that of the data; how many keys there are.
-    async fn check_trees(&self) -> u32 {
+    pub(super) async fn check_trees(&self) -> u32 {
         let mut keys = 0;
         for partition in partitions() {
             let range = key_encoding::partition_range(partition);

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use annulus_proto::admin::v1::{self as pb, GetStatusResponse, HintBacklog, PeerStatus};
+use annulus_proto::admin::v1::{
+    self as pb, GetStatusResponse, HintBacklog, PeerStatus, ReapingBlock,
+    ReapingStatus as WireReaping,
+};
 use annulus_ring::NodeId;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -15,6 +18,7 @@ use crate::hints::{Hints, TargetBacklog};
 use crate::membership::{DiskState, Liveness, Membership, Sighting};
 use crate::peer::TonicTransport;
 use crate::placement::PlacementStore;
+use crate::reaping::{ReapingReport, ReapingStatus};
 use crate::replica::Replica;
 use crate::server::phase::Phase;
 use crate::telemetry::{DiskSpace, disk_space};
@@ -37,6 +41,7 @@ pub(crate) struct Sources {
     pub(crate) hints: Hints,
     pub(crate) membership: Membership,
     pub(crate) anti_entropy: AntiEntropy,
+    pub(crate) reaping: ReapingStatus,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
@@ -67,6 +72,26 @@ pub(super) struct JsonStatus {
     peers: Vec<JsonPeer>,
     hints: Vec<JsonHints>,
     repairs_needed: u32,
+    reaping: JsonReaping,
+}
+
+#[derive(Debug, Serialize)]
+struct JsonReaping {
+    tombstones: u64,
+    tombstone_bytes: u64,
+    reaped: u64,
+    expired_values_dropped: u64,
+    passes: u64,
+    blocked: Vec<JsonBlock>,
+}
+
+#[derive(Debug, Serialize)]
+struct JsonBlock {
+    reason: String,
+    node_id: Option<String>,
+    partitions: u32,
+    tombstones: u64,
+    tombstone_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -153,6 +178,7 @@ impl StatusSource {
             hints: self.hints(),
             repairs_needed: u32::try_from(self.0.hints.repairs_needed().len()).unwrap_or(u32::MAX),
             local_health: self.0.membership.local_health(),
+            reaping: Some(write_reaping(&self.0.reaping.report())),
         }
     }
 
@@ -204,6 +230,7 @@ impl StatusSource {
                 .collect(),
             hints: status.hints.into_iter().map(JsonHints::from).collect(),
             repairs_needed: status.repairs_needed,
+            reaping: json_reaping(status.reaping.unwrap_or_default()),
         }
     }
 }
@@ -262,5 +289,44 @@ fn sighted(sighting: &Sighting) -> PeerStatus {
         epoch: facts.epoch.0,
         fingerprint: facts.fingerprint,
         ..PeerStatus::default()
+    }
+}
+
+fn write_reaping(report: &ReapingReport) -> WireReaping {
+    let blocked = report.blocked.iter().map(|blocked| ReapingBlock {
+        reason: blocked.blocked.reason.as_str().to_owned(),
+        node_id: blocked
+            .blocked
+            .node
+            .map_or_else(String::new, |node| node.to_string()),
+        partitions: blocked.partitions,
+        tombstones: blocked.amount.keys,
+        tombstone_bytes: blocked.amount.bytes,
+    });
+    WireReaping {
+        tombstones: report.tombstones.keys,
+        tombstone_bytes: report.tombstones.bytes,
+        reaped: report.reaped,
+        expired_values_dropped: report.values_dropped,
+        passes: report.passes,
+        blocked: blocked.collect(),
+    }
+}
+
+fn json_reaping(reaping: WireReaping) -> JsonReaping {
+    let blocked = reaping.blocked.into_iter().map(|block| JsonBlock {
+        reason: block.reason,
+        node_id: Some(block.node_id).filter(|node| !node.is_empty()),
+        partitions: block.partitions,
+        tombstones: block.tombstones,
+        tombstone_bytes: block.tombstone_bytes,
+    });
+    JsonReaping {
+        tombstones: reaping.tombstones,
+        tombstone_bytes: reaping.tombstone_bytes,
+        reaped: reaping.reaped,
+        expired_values_dropped: reaping.expired_values_dropped,
+        passes: reaping.passes,
+        blocked: blocked.collect(),
     }
 }

@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use annulus_ring::PartitionId;
-use prometheus_client::registry::Registry;
 
 use super::{Running, SimNode};
 use crate::antientropy::{AntiEntropy, AntiEntropyParts};
-use crate::config::Limits;
 use crate::membership::MembershipView;
-use crate::overload::Overload;
 use crate::peer::Peers;
 use crate::replica::ReplicaError;
 use crate::simulation::chance::Chance;
@@ -38,11 +35,7 @@ impl SimNode {
             peers,
             membership,
             hints: running.hints.clone(),
-            overload: Overload::new(
-                &Limits::default(),
-                self.clock.clone(),
-                &mut Registry::default(),
-            ),
+            overload: self.no_overload(),
             clock: self.clock.clone(),
             randomness: Arc::new(draws),
             metrics: self.anti_entropy_metrics.clone(),

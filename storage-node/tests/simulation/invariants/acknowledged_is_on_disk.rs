@@ -9,6 +9,7 @@ use annulus_causality::VersionVector;
 use annulus_node::simulation::{Done, Layout, UNSYNCED_KEYSPACE};
 use annulus_proto::model::{Consistency, Key, KeyspaceName};
 
+use super::Invariants;
 use crate::broken::Broken;
 use crate::recording::Asked;
 
@@ -74,10 +75,18 @@ impl Acknowledged {
     }
 
     /// Call it when every node has just crashed.
-    pub(crate) fn check(&self, layout: &Layout) -> Result<(), Broken> {
+    pub(crate) fn check(&self, layout: &Layout, invariants: &Invariants) -> Result<(), Broken> {
         for ((keyspace, key), Events { strict, sloppy }) in &self.0 {
-            is_left(layout, (keyspace, key), strict, false)?;
-            is_left(layout, (keyspace, key), sloppy, true)?;
+            let (_, stored) = layout.locate(keyspace, key);
+            let kept = |events: &VersionVector| {
+                let dots = events.iter().map(|(actor, counter)| actor.dot(counter));
+                let mut kept = VersionVector::new();
+                dots.filter(|dot| !invariants.may_be_forgotten(&stored, *dot))
+                    .for_each(|dot| kept.insert(dot));
+                kept
+            };
+            is_left(layout, (keyspace, key), &kept(strict), false)?;
+            is_left(layout, (keyspace, key), &kept(sloppy), true)?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! | [`dots_are_unique`] | I1: a dot names at most one value, for ever |
 //! | [`clocks_never_shrink`] | I3: a key's clock on a node never shrinks |
 //! | [`only_owners_mint`] | I4: only owners of a key mint for it |
+//! | [`reaped_was_everywhere`] | I6: a removed tombstone is on the disks of all owners, or was |
 //! | [`acknowledged_is_on_disk`] | I8, I21: an acknowledged write is on the disks of W owners, and a crash leaves it there |
 //! | [`rejected_is_invisible`] | I9: a rejected write is on no disk, at no time |
 //! | [`damage_is_unavailable`] | I10: a damaged record is never answered for, as a value or as none |
@@ -27,17 +28,19 @@ mod hints_end_at_their_targets;
 mod hints_have_an_age;
 mod no_ack_after_failed_sync;
 mod only_owners_mint;
+mod reaped_was_everywhere;
 mod rejected_is_invisible;
 pub(crate) mod tree_is_of_data;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_causality::{KeyState, Sibling};
+use annulus_causality::{Dot, KeyState, Sibling};
 use annulus_node::simulation::{
-    Answered, HintRemoved, HintTaken, Observer, Served, SimCluster, Wrote, late_merges,
+    Answered, HintRemoved, HintTaken, Layout, Observer, Removed, Served, SimCluster, Wrote,
+    late_merges,
 };
-use annulus_ring::Placement;
+use annulus_ring::{NodeId, PartitionId, Placement};
 
 use crate::broken::Broken;
 use clocks_never_shrink::ClocksNeverShrink;
@@ -45,11 +48,12 @@ use dots_are_unique::DotsAreUnique;
 use epochs_never_fall::{EpochsNeverFall, is_as_issued};
 use only_owners_mint::OnlyOwnersMint;
 use parking_lot::Mutex;
+use reaped_was_everywhere::{OnDisk, ReapedWasEverywhere};
 use rejected_is_invisible::RejectedIsInvisible;
 
 /// Those that watch the nodes' inside. The first that breaks is kept.
-#[derive(Debug, Default)]
-pub(crate) struct Invariants(Mutex<Inner>);
+#[derive(Default)]
+pub(crate) struct Invariants(Mutex<Inner>, Mutex<Option<Layout>>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -59,6 +63,7 @@ struct Inner {
     epochs: EpochsNeverFall,
     /// The cluster, and how long hints live in it.
     hints: Option<(Arc<SimCluster>, Duration, bool)>,
+    reaped: ReapedWasEverywhere,
     broken: Option<Broken>,
 }
 
@@ -88,6 +93,44 @@ impl Invariants {
     #[allow(dead_code, reason = "the layer over TCP looks at other things")]
     pub(crate) fn watch_hints(&self, cluster: Arc<SimCluster>, ttl: Duration, loses_disks: bool) {
         self.0.lock().hints = Some((cluster, ttl, loses_disks));
+    }
+
+    /// The disks that are looked at, from now on or no more. They report to this: `None` ends the circle.
+    pub(crate) fn look_at(&self, layout: Option<&Layout>) {
+        *self.1.lock() = layout.cloned();
+    }
+
+    /// A node's disk has lost records, or all of them.
+    #[allow(dead_code, reason = "one of the two simulations loses disks")]
+    pub(crate) fn forgot(&self, node: NodeId) {
+        self.0.lock().reaped.forgot(node);
+    }
+
+    /// How many records were removed.
+    #[allow(dead_code, reason = "one of the two simulations lives long enough")]
+    pub(crate) fn reaped(&self) -> u64 {
+        self.0.lock().reaped.count()
+    }
+
+    /// Whether an event of a key may be forgotten, because the key was reaped.
+    pub(crate) fn may_be_forgotten(&self, stored_key: &[u8], dot: Dot) -> bool {
+        self.0.lock().reaped.covers(stored_key, dot)
+    }
+
+    /// What the other owners of a key have on disk.
+    fn others(&self, removed: &Removed<'_>) -> Vec<(NodeId, OnDisk)> {
+        let layout = self.1.lock();
+        let Some(layout) = layout.as_ref() else {
+            return Vec::new();
+        };
+        let partition = u16::from_be_bytes([removed.stored_key[0], removed.stored_key[1]]);
+        let placement = layout.placement(1);
+        let owners = placement.owners(PartitionId(partition)).iter();
+        let owners = owners.map(|owner| (placement.node(*owner).id, usize::from(owner.0)));
+        let others = owners.filter(|(owner, _)| *owner != removed.node);
+        others
+            .map(|(owner, at)| (owner, layout.disks()[at].durable_state(removed.stored_key)))
+            .collect()
     }
 
     /// Something else than these broke.
@@ -137,6 +180,13 @@ impl Observer for Invariants {
         let found = inner.rejected.wrote(wrote);
         inner.look(found);
         inner.look(ClocksNeverShrink::wrote(wrote));
+    }
+
+    fn removed(&self, removed: &Removed<'_>) {
+        let others = self.others(removed);
+        let mut inner = self.0.lock();
+        let found = inner.reaped.removed(removed, &others);
+        inner.look(found);
     }
 
     fn served(&self, served: &Served) {
