@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use annulus_causality::KeyState;
 use annulus_proto::model::RequestError;
 use annulus_ring::{NodeId, PartitionId, Placement};
 use futures::stream::{self, StreamExt as _};

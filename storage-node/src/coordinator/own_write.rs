@@ -118,15 +118,13 @@ impl Coordinator {
             min_context: Some(job.write.context.clone()),
             deadline: job.deadline,
         };
-        let state = match self.read_round(placement, &read).await? {
-            Some(state) => state,
-            // What the client saw has been reaped: nobody has anything that the write could lose to.
-            None => {
-                let mut seen = KeyState::new();
-                seen.discard(&job.write.context);
-                seen
-            }
-        };
+        let state = self.read_round(placement, &read).await?;
+        // None: what the client saw has been reaped, and nobody has anything that the write could lose to.
+        let state = state.unwrap_or_else(|| {
+            let mut seen = KeyState::new();
+            seen.discard(&job.write.context);
+            seen
+        });
         let merge = Merge {
             address: job.address.clone(),
             state,

@@ -1,4 +1,4 @@
-//! So many bytes a second, in the long run: pure.
+//! So much a second (bytes or keys), in the long run: pure.
 //!
 //! It may go into debt: what was spent is paid for afterwards, by waiting. So one piece of any size passes.
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Allowance {
-    bytes_per_second: u64,
+    per_second: u64,
     /// So much of it may gather while nothing is spent.
     saves: Duration,
     /// Until when what was spent is paid for.
@@ -18,9 +18,9 @@ pub(crate) struct Allowance {
 
 impl Allowance {
     /// Nothing was spent yet, and nothing has gathered.
-    pub(crate) fn new(bytes_per_second: u64, saves: Duration, now: Instant) -> Self {
+    pub(crate) fn new(per_second: u64, saves: Duration, now: Instant) -> Self {
         Self {
-            bytes_per_second: bytes_per_second.max(1),
+            per_second: per_second.max(1),
             saves,
             paid_until: now,
         }
@@ -31,10 +31,10 @@ impl Allowance {
         self.paid_until.saturating_duration_since(now)
     }
 
-    /// Spends bytes, where only this share of the rate may be used, which is above 0.
-    pub(crate) fn spend(&mut self, bytes: u64, share: f64, now: Instant) {
+    /// Spends that, where only this share of the rate may be used, which is above 0.
+    pub(crate) fn spend(&mut self, units: u64, share: f64, now: Instant) {
         let saved = now.checked_sub(self.saves).unwrap_or(now);
-        let cost = Duration::from_secs_f64(bytes as f64 / (self.bytes_per_second as f64 * share));
+        let cost = Duration::from_secs_f64(units as f64 / (self.per_second as f64 * share));
         self.paid_until = self.paid_until.max(saved) + cost;
     }
 }

@@ -26,7 +26,7 @@ const DEADLINE_MS: u64 = 100;
 const AT: (PartitionId, RingEpoch) = (PartitionId(0), RingEpoch(1));
 
 const RULE: TombstoneRule = TombstoneRule {
-    age: Duration::from_millis(1000),
+    age: Duration::from_secs(1),
     max_clock_skew: Duration::ZERO,
 };
 

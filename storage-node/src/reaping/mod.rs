@@ -5,7 +5,6 @@
 //! |---|---|
 //! | [`turn`] | whose turn a tombstone is (pure) |
 //! | [`phases`] | what the owners' answers allow, and when (pure) |
-//! | [`allowance`] | how fast it goes (pure) |
 //! | [`tally`] | what there is to reclaim, and what holds it up |
 //! | [`reaper`] | the driver: scans this node's vnodes, and carries out the two phases |
 //! | [`owners`] | one owner's part of a phase, here or elsewhere |
@@ -19,7 +18,6 @@
 //!
 //! Leaves to others: the local steps (`replica`), the messages (`peer`), who is alive (`membership`).
 
-mod allowance;
 mod metrics;
 mod owners;
 mod phases;

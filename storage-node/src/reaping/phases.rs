@@ -133,11 +133,11 @@ mod tests {
         NodeId(Uuid::from_u128(number))
     }
 
-    fn found(vnode: u64, found: &[TombstoneFound]) -> Result<TombstonesFound, Reason> {
-        Ok(TombstonesFound {
+    fn found(vnode: u64, found: &[TombstoneFound]) -> TombstonesFound {
+        TombstonesFound {
             vnode: Some(VnodeId(vnode)),
             found: found.to_vec(),
-        })
+        }
     }
 
     use TombstoneFound::{Absent, Damaged, Other, Same};
@@ -145,22 +145,22 @@ mod tests {
     #[test]
     fn only_what_all_owners_hold_is_confirmed() {
         let answers = [
-            (node(1), found(11, &[Same, Same, Same, Same])),
-            (node(2), found(12, &[Same, Absent, Same, Damaged])),
-            (node(3), found(13, &[Same, Same, Other, Same])),
+            (node(1), Ok(found(11, &[Same, Same, Same, Same]))),
+            (node(2), Ok(found(12, &[Same, Absent, Same, Damaged]))),
+            (node(3), Ok(found(13, &[Same, Same, Other, Same]))),
         ];
         let confirmation = confirm(4, &answers).unwrap();
         assert_eq!(confirmation.confirmed, [0]);
         assert_eq!(confirmation.different, [1, 2]);
         assert_eq!(confirmation.damaged, [(3, node(2))]);
-        let vnodes = [1, 2, 3].map(|n| (node(n), VnodeId(10 + n as u64)));
+        let vnodes = [1, 2, 3].map(|n| (node(n.into()), VnodeId(10 + n)));
         assert_eq!(confirmation.vnodes, vnodes);
     }
 
     #[test]
     fn an_owner_that_does_not_answer_holds_up_everything() {
         let answers = [
-            (node(1), found(11, &[Same])),
+            (node(1), Ok(found(11, &[Same]))),
             (node(2), Err(Reason::OwnerDown)),
         ];
         let blocked = Blocked {
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_too_short_confirms_nothing() {
-        let answers = [(node(1), found(11, &[Same]))];
+        let answers = [(node(1), Ok(found(11, &[Same])))];
         let confirmation = confirm(2, &answers).unwrap();
         assert_eq!(
             (confirmation.confirmed, confirmation.different),

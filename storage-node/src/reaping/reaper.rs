@@ -9,10 +9,9 @@ use std::time::Duration;
 use annulus_proto::model::{Key, KeyspaceName};
 use annulus_ring::{NodeId, PartitionId, Placement};
 use bytes::Bytes;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::allowance::Allowance;
 use super::metrics::ReapingMetrics;
 use super::phases::{Next, Round, confirm};
 use super::tally::{Amount, Blocked, PartitionTally, ReapingStatus, Reason};
@@ -22,7 +21,7 @@ use crate::hints::Hints;
 use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
 use crate::mistake::{self, Mistake};
-use crate::overload::{Class, Overload};
+use crate::overload::{Allowance, Class, Overload};
 use crate::peer::{MAX_TOMBSTONES, NamedTombstone, Peers};
 use crate::placement::PlacementStore;
 use crate::replica::{
@@ -41,6 +40,9 @@ const MAX_ROUNDS: usize = 64;
 
 /// Passes that each owner leaves a tombstone to those before it in the preference list.
 const PASSES_OF_PATIENCE: u32 = 2;
+
+/// So much of the pace gathers while nothing is done.
+const SAVES: Duration = Duration::from_secs(1);
 
 /// How fast reclaiming goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,8 +110,8 @@ impl Reaper {
         let now = parts.clock.now();
         Self {
             rounds: VecDeque::new(),
-            scanning: Allowance::new(parts.pace.scan_bytes_per_second, now),
-            changing: Allowance::new(parts.pace.keys_per_second, now),
+            scanning: Allowance::new(parts.pace.scan_bytes_per_second, SAVES, now),
+            changing: Allowance::new(parts.pace.keys_per_second, SAVES, now),
             parts,
         }
     }
@@ -203,9 +205,9 @@ impl Reaper {
                 self.look_at(scan, finding).await;
             }
             let share = self.parts.overload.share(Class::Scrub);
-            let cost = (bytes as f64 / share) as usize;
-            let paid = self.scanning.take(cost, self.parts.clock.now());
-            sleep_until(paid).await;
+            let now = self.parts.clock.now();
+            self.scanning.spend(bytes as u64, share, now);
+            sleep(self.scanning.owed(now)).await;
             self.finish_rounds().await;
             cursor = next;
             if cursor.is_none() {
@@ -269,8 +271,7 @@ impl Reaper {
         let Some(reclaim) = self.step(scan, finding, ReclaimStep::DropExpired) else {
             return;
         };
-        let paid = self.changing.take(1, self.parts.clock.now());
-        sleep_until(paid).await;
+        self.pay_for_changes(1).await;
         if let Ok(Reclaimed::Dropped { values, bytes }) = self.parts.replica.reclaim(reclaim).await
         {
             self.parts.metrics.values_dropped.inc_by(values as u64);
@@ -314,14 +315,20 @@ impl Reaper {
         Some(KeyAddress::of(placement, keyspace, key.clone()))
     }
 
+    /// Changes that many keys no sooner than the pace allows.
+    async fn pay_for_changes(&mut self, keys: usize) {
+        let now = self.parts.clock.now();
+        self.changing.spend(keys as u64, 1.0, now);
+        sleep(self.changing.owed(now)).await;
+    }
+
     /// Phase 1 for what was gathered.
     async fn begin_round(&mut self, scan: &mut Scan) {
         let gathered = std::mem::take(&mut scan.candidates);
         if gathered.is_empty() {
             return;
         }
-        let paid = self.changing.take(gathered.len(), self.parts.clock.now());
-        sleep_until(paid).await;
+        self.pay_for_changes(gathered.len()).await;
         while self.rounds.len() >= MAX_ROUNDS {
             let due = self.rounds.front().map(|round| round.not_before);
             sleep_until(due.unwrap_or_else(|| self.parts.clock.now())).await;

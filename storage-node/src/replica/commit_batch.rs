@@ -147,8 +147,8 @@ const SYNC_MARK: &[u8] = b"sync-mark";
 
 impl CommitBatch {
     /// What an earlier operation of this batch has left; the inner `None`: no record.
-    pub(super) fn state(&self, stored_key: &[u8]) -> Option<Option<Arc<KeyState>>> {
-        self.states.get(stored_key).cloned()
+    pub(super) fn state(&self, stored_key: &[u8]) -> Option<&Option<Arc<KeyState>>> {
+        self.states.get(stored_key)
     }
 
     /// A key's new state.

@@ -92,8 +92,7 @@ impl Operation {
                 Self::Mint { write, .. } => write.content.as_ref().map_or(0, Bytes::len),
                 Self::Merge { merge, .. } => merge.state.value_bytes(),
                 Self::Aside { aside, .. } => aside.bytes,
-                Self::ReadRoot { .. } | Self::MendTree { .. } => 0,
-                Self::Reclaim { .. } => 0,
+                Self::ReadRoot { .. } | Self::MendTree { .. } | Self::Reclaim { .. } => 0,
             }
     }
 
@@ -411,7 +410,7 @@ impl Committer {
     ) -> Result<Option<Arc<KeyState>>, ReplicaError> {
         let stored = address.stored();
         if let Some(state) = batch.state(stored) {
-            return Ok(state);
+            return Ok(state.clone());
         }
         let read = self.engine.get(Space::Data, stored);
         let state = decode_read(address, read, &self.metrics)?;

@@ -191,7 +191,7 @@ impl Committer {
                 (reclaimed, durability)
             }
             Decision::Write(state, reclaimed) => {
-                let state = Arc::new(state);
+                let state = Arc::from(state);
                 let record = Record::of(address.stored(), &state);
                 let bytes = record.bytes().clone();
                 batch.put(vnode, address, local.as_deref(), state, bytes);

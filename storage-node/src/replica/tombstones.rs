@@ -146,7 +146,7 @@ pub(crate) enum Decision {
     /// Removes the record.
     Remove(Reclaimed),
     /// Writes this instead.
-    Write(KeyState, Reclaimed),
+    Write(Box<KeyState>, Reclaimed),
 }
 
 /// Decides a step on the local state.
@@ -196,7 +196,7 @@ fn drop_expired(rule: TombstoneRule, vnode: VnodeId, local: &KeyState, now_ms: u
     } else if kept.ended_at_ms().is_some() && mistake::is_made(Mistake::ExpiryRemovesRecord) {
         Decision::Remove(Reclaimed::Same { vnode })
     } else {
-        Decision::Write(kept, dropped)
+        Decision::Write(Box::new(kept), dropped)
     }
 }
 
@@ -238,7 +238,7 @@ mod tests {
     const VNODE: VnodeId = VnodeId(7);
 
     const RULE: TombstoneRule = TombstoneRule {
-        age: Duration::from_millis(1000),
+        age: Duration::from_secs(1),
         max_clock_skew: Duration::from_millis(100),
     };
 

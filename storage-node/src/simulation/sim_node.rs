@@ -207,25 +207,11 @@ impl SimNode {
             *runs
         };
         self.trace.note(format_args!("{} starts", self.name));
-        let engine = self.disk.open();
-        let pace = engine.pace();
-        let store = Store::over(Arc::new(engine))?.with_free_space(self.disk.free_space());
-        let network_run = self.network.begin_run(self.id);
         let clock: Arc<dyn Clock> = self.clock.clone();
         let stream = format!("{} run {run}", self.name);
         let randomness: Arc<dyn Randomness> = Arc::new(Chance::new(self.seed, &stream));
-        let options = ReplicaOptions {
-            tombstones: reclaiming::rule(),
-            ..ReplicaOptions::default()
-        };
-        let replica = Replica::start_in_tasks(
-            pace,
-            &options,
-            store,
-            &clock,
-            randomness.clone(),
-            &mut Registry::default(),
-        )?;
+        let replica = self.start_replica(&clock, &randomness)?;
+        let network_run = self.network.begin_run(self.id);
         let placement = PlacementStore::open(self.id, Home::Nowhere, replica.clone())
             .await
             .expect("there is no file that could be damaged");
@@ -312,6 +298,28 @@ impl SimNode {
         }
         self.end_with_its_disk(running);
         Ok(())
+    }
+
+    fn start_replica(
+        &self,
+        clock: &Arc<dyn Clock>,
+        randomness: &Arc<dyn Randomness>,
+    ) -> Result<Replica, StoreError> {
+        let engine = self.disk.open();
+        let pace = engine.pace();
+        let store = Store::over(Arc::new(engine))?.with_free_space(self.disk.free_space());
+        let options = ReplicaOptions {
+            tombstones: reclaiming::rule(),
+            ..ReplicaOptions::default()
+        };
+        Ok(Replica::start_in_tasks(
+            pace,
+            &options,
+            store,
+            clock,
+            randomness.clone(),
+            &mut Registry::default(),
+        )?)
     }
 
     fn load_hints(&self, replica: &Replica, tasks: &TaskTracker) -> Result<Hints, EngineError> {

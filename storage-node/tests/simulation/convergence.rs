@@ -68,7 +68,7 @@ pub(crate) struct Copies {
     space: KeyspaceName,
     key: Key,
     at_us: u64,
-    copies: Vec<Copy>,
+    held: Vec<Copy>,
 }
 
 /// Within a time every hint is delivered, or too old.
@@ -153,7 +153,7 @@ async fn sample(arena: &Arena) -> Vec<Copies> {
             space,
             key,
             at_us: arena.now_us(),
-            copies,
+            held: copies,
         });
     }
     sample
@@ -163,13 +163,13 @@ async fn sample(arena: &Arena) -> Vec<Copies> {
 fn difference(sample: &[Copies]) -> Option<String> {
     sample
         .iter()
-        .find_map(|of| copies::difference(&of.space, &of.key, &of.copies))
+        .find_map(|of| copies::difference(&of.space, &of.key, &of.held))
 }
 
 /// Leaves what the owners hold in the recording.
 pub(crate) fn record(arena: &Arena, sample: Vec<Copies>) -> Result<(), Broken> {
     for of in sample {
-        copies::record(&arena.recording, of.at_us, (&of.space, &of.key), of.copies)?;
+        copies::record(&arena.recording, of.at_us, (&of.space, &of.key), of.held)?;
     }
     Ok(())
 }

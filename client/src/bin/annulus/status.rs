@@ -307,11 +307,10 @@ fn deletes(nodes: &[NodeStatus]) -> String {
         let why = node.map_or_else(|| why.clone(), |node| format!("{why} ({node})"));
         *blocked.entry(why).or_default() += block.tombstones;
     }
-    let mut line = format!("{tombstones} kept ({})", text::show_bytes(bytes));
-    for (why, count) in blocked {
-        line.push_str(&format!("; {count} blocked: {why}"));
-    }
-    line
+    let blocked = blocked.into_iter();
+    let blocked = blocked.map(|(why, count)| format!("; {count} blocked: {why}"));
+    let blocked: String = blocked.collect();
+    format!("{tombstones} kept ({}){blocked}", text::show_bytes(bytes))
 }
 
 fn table(status: &Status) -> String {

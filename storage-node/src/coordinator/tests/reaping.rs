@@ -1,6 +1,6 @@
 //! Requests that meet a deleted key in the middle of its removal, or after it.
 
-use super::cluster::{Ask, Cluster, Fault, shown};
+use super::cluster::{Ask, Cluster, Fault, TestNode, shown};
 
 /// A key that was deleted on all nodes.
 async fn deleted(cluster: &Cluster, ask: &Ask) -> annulus_causality::VersionVector {
@@ -27,7 +27,7 @@ async fn a_read_in_the_middle_of_a_removal_does_not_copy_the_tombstone_back() {
     let left: u64 = cluster
         .nodes
         .iter()
-        .map(|node| node.repairs_left_to_reaping())
+        .map(TestNode::repairs_left_to_reaping)
         .sum();
     assert!(left >= 3, "{left}");
 }
