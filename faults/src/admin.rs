@@ -1,10 +1,11 @@
 //! What is asked of nodes by their admin port: how they are, and to take a placement, to compare copies.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use annulus_proto::admin::v1::admin_client::AdminClient;
 use annulus_proto::admin::v1::{
-    GetStatusRequest, GetStatusResponse, InstallPlacementRequest, NodePhase,
+    GetStatusRequest, GetStatusResponse, InstallPlacementRequest, ListVnodesRequest, NodePhase,
     RequestComparisonRequest,
 };
 use annulus_ring::Placement;
@@ -28,6 +29,20 @@ pub(crate) async fn status(address: &str) -> Option<GetStatusResponse> {
 pub(crate) async fn serves(address: &str) -> bool {
     let status = status(address).await;
     status.is_some_and(|status| status.phase() == NodePhase::Serving)
+}
+
+/// The identities of a node's vnodes, by partition; none while it does not answer.
+pub(crate) async fn vnodes(address: &str) -> BTreeMap<u32, u64> {
+    let asked = async {
+        let mut client = client(address).ok()?;
+        let listed = client.list_vnodes(ListVnodesRequest {}).await.ok()?;
+        Some(listed.into_inner().vnodes)
+    };
+    let vnodes = timeout(STATUS_WITHIN, asked).await.ok().flatten();
+    let vnodes = vnodes.unwrap_or_default().into_iter();
+    vnodes
+        .map(|vnode| (vnode.partition, vnode.vnode_id))
+        .collect()
 }
 
 /// Hands a placement to a node; it is on its disk when this returns.

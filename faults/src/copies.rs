@@ -6,11 +6,9 @@ use std::time::Duration;
 use annulus_causality::KeyState;
 use annulus_checker::KeyName;
 use annulus_proto::peer::v1::peer_client::PeerClient;
-use annulus_proto::peer::v1::{
-    Hello, KeyRef, Merge, MergeReason, Read, Request, RequestFrame, reply, request,
-};
+use annulus_proto::peer::v1::{Hello, KeyRef, Read, Request, RequestFrame, reply, request};
 use annulus_ring::{NodeId, Placement};
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -54,25 +52,10 @@ pub(crate) async fn read(
     Ok(answers.into_iter().map(copy).collect())
 }
 
-/// Merges these states into the node's copies.
-pub(crate) async fn merge(
-    placement: &Placement,
-    node: NodeId,
-    states: &[(KeyName, KeyState)],
-) -> Result<()> {
-    let merges = states.iter().map(|(key, state)| {
-        request::Body::Merge(Merge {
-            key: Some(key_ref(key)),
-            state: state.encode(),
-            reason: MergeReason::ReadRepair.into(),
-        })
-    });
-    for answer in exchange(placement, node, merges.collect()).await? {
-        if let reply::Body::Error(error) = answer {
-            bail!("a copy is not taken: {}: {}", error.code, error.message);
-        }
-    }
-    Ok(())
+/// The partition of a key.
+pub(crate) fn partition(placement: &Placement, key: &KeyName) -> u32 {
+    let (partition, _) = placement.locate(&key.keyspace, key.key.as_bytes());
+    partition.0.into()
 }
 
 /// The nodes that own a key.

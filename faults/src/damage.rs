@@ -1,6 +1,7 @@
 //! Damages a node's disk, and looks whether the node owns up to it: what it knew before it must know, or say that
 //! it can't tell. It must not say that there is nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use annulus_causality::VersionVector;
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use crate::admin;
 use crate::copies;
 use crate::disk;
 use crate::fault::{Kind, NodeOrdinal};
@@ -30,6 +32,8 @@ pub(crate) struct Damaged {
     pub(crate) node: NodeOrdinal,
     /// What it knew just before, by key.
     before: Vec<(KeyName, VersionVector)>,
+    /// The vnodes that it had, by partition. One that was rebuilt has another id, and knows what the others do.
+    vnodes: BTreeMap<u32, u64>,
 }
 
 /// What became of damage.
@@ -58,6 +62,7 @@ pub(crate) async fn begin(
     let damaged = Damaged {
         node,
         before: known(ring, node).await,
+        vnodes: admin::vnodes(&ring.site.addresses(node).admin).await,
     };
     if kind == Kind::DamageTable {
         damage_tables(ring, node, tally).await?;
@@ -158,12 +163,15 @@ pub(crate) async fn look(ring: &Ring, damaged: &Damaged, tally: &Mutex<DamageTal
 }
 
 async fn compare(ring: &Ring, damaged: &Damaged, tally: &Mutex<DamageTally>) {
+    let vnodes = admin::vnodes(&ring.site.addresses(damaged.node).admin).await;
     let keys: Vec<KeyName> = damaged.before.iter().map(|(key, _)| key.clone()).collect();
     let Ok(copies) = copies::read(&ring.placement, ring.id(damaged.node), &keys).await else {
         return; // it does not run, or ended meanwhile
     };
     for ((key, before), copy) in damaged.before.iter().zip(copies) {
+        let partition = copies::partition(&ring.placement, key);
         match copy {
+            _ if vnodes.get(&partition) != damaged.vnodes.get(&partition) => {}
             Err(_) => tally.lock().reads_refused += 1,
             Ok(state) => {
                 let now = state.map(|state| state.clock().clone()).unwrap_or_default();

@@ -1,19 +1,15 @@
-//! Replaces a node's disk and fills it again from the other owners, before anybody may ask it.
+//! Replaces a node's disk by an empty one, and waits until the node has filled it from the other owners.
 //!
-//! This stands for a protocol of the nodes that does not exist yet. As that one will have to, it lets the node
-//! count for nothing until it has every copy: a read of two owners, one of them empty, could miss a write
-//! that was acknowledged by the other two. So the node is cut off from its peers and closed to clients meanwhile.
+//! Until then its copies count for nothing, and no other disk may be damaged. Clients are kept away, so that they
+//! ask nodes that can tell.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use annulus_causality::KeyState;
-use annulus_checker::KeyName;
 use anyhow::{Context as _, Result, bail};
 use tokio::time::sleep;
 
-use crate::copies;
-use crate::damage::owned_keys;
+use crate::admin;
 use crate::disk;
 use crate::fault::NodeOrdinal;
 use crate::ring::{Ring, SERVES_WITHIN};
@@ -22,8 +18,8 @@ use crate::workload::ask::LONGEST_REQUEST;
 /// What counted on the old disk has ended after this time: no request takes longer.
 const SETTLES: Duration = LONGEST_REQUEST.saturating_add(Duration::from_secs(1));
 
-/// Rounds of copying until the copies must be whole.
-const ROUNDS: usize = 10;
+/// A node has its copies again after this time.
+const WHOLE_WITHIN: Duration = Duration::from_secs(120);
 
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
 
@@ -44,46 +40,22 @@ pub(crate) async fn replace_disk(ring: &Ring, node: NodeOrdinal) -> Result<()> {
     if !ring.serves(node, SERVES_WITHIN).await {
         bail!("node-{} does not serve with an empty disk", node + 1);
     }
-    fill(ring, node).await?;
     network.lock().await.shut(None)?;
+    until_whole(ring, node).await?;
     ring.arena.closed[node].store(false, Ordering::Relaxed);
     Ok(())
 }
 
-async fn fill(ring: &Ring, node: NodeOrdinal) -> Result<()> {
-    let keys = owned_keys(ring, node);
-    let mut failed = String::new();
-    for _ in 0..ROUNDS {
-        match copy(ring, node, &keys).await {
-            Ok(()) => return Ok(()),
-            Err(error) => failed = format!("{error:#}"),
+/// Waits until the node answers for all that it owns.
+async fn until_whole(ring: &Ring, node: NodeOrdinal) -> Result<()> {
+    let address = &ring.site.addresses(node).admin;
+    let give_up = ring.clock().elapsed() + WHOLE_WITHIN;
+    while ring.clock().elapsed() < give_up {
+        let status = admin::status(address).await;
+        if status.is_some_and(|status| status.vnodes > 0 && status.vnodes_unsound == 0) {
+            return Ok(());
         }
         sleep(ROUND_PAUSE).await;
     }
-    bail!("the copies of node-{} can't be filled: {failed}", node + 1)
-}
-
-/// Copies what the other owners hold.
-async fn copy(ring: &Ring, node: NodeOrdinal, keys: &[KeyName]) -> Result<()> {
-    let own = ring.id(node);
-    for source in ring
-        .placement
-        .nodes()
-        .iter()
-        .filter(|source| source.id != own)
-    {
-        let is_owner = |key: &&KeyName| copies::owners(&ring.placement, key).contains(&source.id);
-        let shared: Vec<KeyName> = keys.iter().filter(is_owner).cloned().collect();
-        let read = copies::read(&ring.placement, source.id, &shared).await?;
-        let mut states: Vec<(KeyName, KeyState)> = Vec::new();
-        for (key, copy) in shared.into_iter().zip(read) {
-            match copy {
-                Ok(Some(state)) => states.push((key, state)),
-                Ok(None) => {}
-                Err(error) => bail!("{} does not give {key}: {error}", source.name),
-            }
-        }
-        copies::merge(&ring.placement, own, &states).await?;
-    }
-    Ok(())
+    bail!("node-{} does not fill its empty disk", node + 1)
 }

@@ -122,6 +122,8 @@ impl Site {
             "context_key_file": self.context_key_file(),
             "listen": {"grpc": grpc, "http": http, "peer": peer, "admin": admin},
             "storage": {"engine": engine},
+            // A node that lost its copies waits so long before it fills them again.
+            "limits": {"max_request_timeout": "3s"},
             "keyspaces": {SHORT_LIVED: {"default_ttl": SHORT_LIVED_TTL}},
             "drain_timeout": "5s",
         });

@@ -8,10 +8,12 @@
 //! | `hints` | writes kept for owners that are away, and their delivery |
 //! | `overload` | how many requests are let in, how far background work gives way |
 //! | `coordinator` | carrying out a request with a quorum of owners |
+//! | `disk_pace` | disks that do what they are asked, but slowly |
 //! | `membership` | which other nodes are alive, as far as this one knows |
 //! | `peer` | asking other nodes, and answering them |
 //! | `placement` | which node owns what, epoch by epoch, on this node's disk |
 //! | `reaping` | forgetting deleted keys and expired values |
+//! | `rebuild` | filling copies that lost their data from the other owners |
 //! | [`replica`] | applying versions to local storage |
 //! | [`antientropy`] | finding and mending what owners of a partition have different |
 //! | [`hash_tree`] | sums over a vnode's keys, by which copies are compared |
@@ -33,6 +35,7 @@ pub mod args;
 pub mod clock;
 pub mod config;
 mod coordinator;
+mod disk_pace;
 pub mod entropy;
 pub mod hash_tree;
 mod hints;
@@ -45,6 +48,7 @@ mod overload;
 mod peer;
 mod placement;
 mod reaping;
+mod rebuild;
 pub mod replica;
 mod server;
 pub mod shutdown;

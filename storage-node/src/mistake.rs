@@ -71,6 +71,12 @@ pub enum Mistake {
     RemoveWhatChanged,
     /// A key whose values have all expired is removed at once, with its clock.
     ExpiryRemovesRecord,
+    /// A vnode that is being rebuilt answers reads with what it has so far.
+    RebuildingAnswersAbsent,
+    /// A rebuilt vnode serves once a single other owner was read.
+    RebuildFromOne,
+    /// A vnode that gave up its data goes on under its old id.
+    RebuiltUnderOldId,
 }
 
 /// Whether this mistake is being made here.

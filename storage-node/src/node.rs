@@ -33,6 +33,7 @@ use self::upkeep::Upkeep;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts};
+use crate::disk_pace::DiskStanding;
 use crate::entropy::{Randomness, SystemRandomness};
 use crate::hints::Hints;
 use crate::keyspace::Keyspaces;
@@ -42,6 +43,7 @@ use crate::peer::{Peers, TonicTransport};
 use crate::replica::Replica;
 use crate::server::contexts::Contexts;
 use crate::server::phase::{Phase, PhaseSetter};
+use crate::storage::DataDir;
 use crate::telemetry::Metrics;
 
 #[cfg(feature = "simulation")]
@@ -92,6 +94,8 @@ pub struct Addresses {
 #[must_use]
 pub struct Node {
     id: NodeId,
+    /// Simulations have no files.
+    dir: Option<Arc<DataDir>>,
     drain_timeout: Duration,
     phase: Arc<PhaseSetter>,
     replica: Replica,
@@ -109,6 +113,16 @@ struct Background {
     /// Streams to and from peers, upkeep, followers of the placement: they end at `stop`.
     links: TaskTracker,
     stop: CancellationToken,
+}
+
+impl Background {
+    fn until_stopped(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.links.spawn(async move {
+            // Cancelled or ended by itself: both are the end.
+            let _ = stop.run_until_cancelled(work).await;
+        });
+    }
 }
 
 /// What a node is handed of the world outside, its data opened.
@@ -183,12 +197,15 @@ impl Node {
             data.placement.clone(),
             clock.clone(),
         );
+        let disks = DiskStanding::default();
+        disks.register(&mut registry);
         let upkeep = Upkeep {
             config,
             data: &data,
             keyspaces: &keyspaces,
             peers: &peers,
             membership: &view,
+            disks: &disks,
             clock: &clock,
             randomness: &randomness,
         };
@@ -200,6 +217,7 @@ impl Node {
             replica: data.replica.clone(),
             peers: peers.clone(),
             membership: view.clone(),
+            disks: disks.clone(),
             hints: data.hints.clone(),
             clock: clock.clone(),
             randomness: randomness.clone(),
@@ -211,7 +229,7 @@ impl Node {
             placement: data.placement.clone(),
             peers,
             view,
-            own: own_state(config, &data),
+            own: own_state(&data),
             clock: clock.clone(),
             randomness,
             tasks: background.links.clone(),
@@ -227,13 +245,14 @@ impl Node {
             anti_entropy,
             transport,
             reaping,
+            disks,
             keyspaces,
             contexts: Contexts::new(context_key),
             metrics,
             clock,
             background: background.clone(),
         };
-        let id = core.data.node_id;
+        let (id, dir) = (core.data.node_id, core.data.dir.clone());
         let (replica, hints) = (core.data.replica.clone(), core.data.hints.clone());
         let gossip = membership.clone().run(background.stop.clone());
         background.links.spawn(gossip);
@@ -241,6 +260,7 @@ impl Node {
         tracing::info!(node_id = %id, addresses = ?edges.addresses(), "listening");
         Self {
             id,
+            dir,
             drain_timeout: config.drain_timeout,
             phase,
             replica,
@@ -264,7 +284,19 @@ impl Node {
     /// Resolves, with the reason, when the disk can't be trusted any more: the process must then
     /// exit at once with an error.
     pub async fn failed(&self) -> String {
-        self.replica.fatal().await
+        let reason = self.replica.fatal().await;
+        if self.replica.database_is_damaged()
+            && let Some(dir) = self.dir.clone()
+        {
+            let why = reason.clone();
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a file is written; simulations replace whole disks"
+            )]
+            let noted = tokio::task::spawn_blocking(move || data::note_lost(&dir, &why)).await;
+            noted.unwrap_or_else(|error| tracing::error!(%error, "no note of the damage was left"));
+        }
+        reason
     }
 
     /// Stops in order; takes as long as `drain_timeout` and the last write to disk at most.

@@ -39,7 +39,7 @@ pub use hints::HintLimits;
 pub use keyspaces::KeyspaceRules;
 pub use limits::Limits;
 pub use reaping::Reaping;
-pub use storage::{EngineKind, Storage};
+pub use storage::{EngineKind, Rebuild, SlowDisk, Storage};
 
 /// The longest name of a node: a Kubernetes object's.
 const MAX_NAME_BYTES: usize = 253;

@@ -121,6 +121,12 @@ fn a_bad_field_is_named() {
         ("reaping: {age: 3h 10m}", "reaping.age"),
         ("reaping: {interval: 0s}", "reaping.interval"),
         ("reaping: {keys_per_second: 0}", "reaping.keys_per_second"),
+        (
+            "storage: {free_space: {values_percent: 10}}",
+            "storage.free_space",
+        ),
+        ("storage: {rebuild: {retry: 0s}}", "storage.rebuild"),
+        ("storage: {slow_disk: {every: 0s}}", "storage.slow_disk"),
         ("keyspaces: {A: {}}", "keyspaces.A"),
         (
             "keyspaces: {a: {default_ttl: -1}}",

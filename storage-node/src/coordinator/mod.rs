@@ -56,6 +56,7 @@ use tokio_util::task::TaskTracker;
 use self::owners::OwnerFailure;
 use self::speculation::SpeculationBudget;
 use crate::clock::Clock;
+use crate::disk_pace::DiskStanding;
 use crate::entropy::Randomness;
 use crate::hints::Hints;
 use crate::keyspace::Keyspaces;
@@ -86,6 +87,8 @@ pub(crate) struct CoordinatorParts {
     pub(crate) peers: Peers,
     /// Which of them are alive.
     pub(crate) membership: MembershipView,
+    /// Which of their disks are slow.
+    pub(crate) disks: DiskStanding,
     /// Writes kept for owners that are away.
     pub(crate) hints: Hints,
     /// Time.
@@ -109,6 +112,7 @@ struct Inner {
     replica: Replica,
     peers: Peers,
     membership: MembershipView,
+    disks: DiskStanding,
     hints: Hints,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
@@ -126,6 +130,7 @@ impl Coordinator {
             replica,
             peers,
             membership,
+            disks,
             hints,
             clock,
             randomness,
@@ -138,6 +143,7 @@ impl Coordinator {
             replica,
             peers,
             membership,
+            disks,
             hints,
             clock,
             randomness,

@@ -1,5 +1,7 @@
 //! One owner, here or elsewhere; in which order owners are asked.
 
+use std::time::Duration;
+
 use annulus_causality::KeyState;
 use annulus_proto::model::{ErrorCode, Outcome, RequestError};
 use annulus_proto::peer::v1::MergeReason;
@@ -60,7 +62,8 @@ impl Coordinator {
         owners.sort_by_cached_key(|owner| {
             let node = placement.node(*owner).id;
             if node == self.0.placement.node() {
-                return (Liveness::Alive, 0, std::time::Duration::ZERO);
+                let is_slow = self.0.disks.own().is_slow;
+                return (Liveness::Alive, false, is_slow, 0, Duration::ZERO);
             }
             let liveness = self.0.membership.liveness(node);
             let distance = match self.0.peers.reachability(node) {
@@ -68,7 +71,10 @@ impl Coordinator {
                 Reachability::Connecting => 2,
                 Reachability::Unreachable => 3,
             };
-            (liveness, distance, self.0.peers.usual_latency(node))
+            let is_unreachable = distance == 3;
+            let is_slow = self.0.disks.is_slow(node);
+            let latency = self.0.peers.usual_latency(node);
+            (liveness, is_unreachable, is_slow, distance, latency)
         });
         if mistake::is_made(Mistake::MintOnNonOwner) {
             let own = self.0.placement.own_index(placement);

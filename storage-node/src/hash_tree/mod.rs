@@ -31,8 +31,6 @@ mod tests;
 
 pub(crate) use changes::root_of;
 pub use changes::{Changes, sum_of};
-pub(crate) use shape::level_one_range;
-#[cfg(any(test, feature = "simulation"))]
-pub(crate) use shape::tree_range;
 pub use shape::{Block, Child, LEAVES, Leaf};
+pub(crate) use shape::{level_one_range, tree_range};
 pub use summary::{KeySummary, LeafKeys, Way};

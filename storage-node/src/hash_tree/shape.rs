@@ -212,7 +212,6 @@ pub(crate) fn level_one_range(partition: PartitionId) -> KeyRange {
 }
 
 /// Where all blocks of a tree lie in `Space::Tree`.
-#[cfg(any(test, feature = "simulation"))]
 pub(crate) fn tree_range(partition: PartitionId) -> KeyRange {
     KeyRange::with_prefix(&partition.0.to_be_bytes())
 }

@@ -2,18 +2,33 @@
 
 use annulus_ring::RingEpoch;
 
+use crate::storage::free_space::Room;
+
 /// How a node's disk is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum DiskState {
     /// Data may grow.
     #[default]
     Ok,
-    /// Less than 20 % is free: it takes no vnodes on.
+    /// Little is free (`storage.free_space`): it takes no vnodes on, and its data grows by clients' writes only.
     Low,
     /// So full that data may not grow: it refuses puts, and takes reads and deletes.
     Full,
-    /// Part of its data is damaged and not served until it is rebuilt.
+    /// Part of its data is damaged or lost, and not served until it is rebuilt.
     Damaged,
+}
+
+impl DiskState {
+    /// Of a disk with so much room. `unsound`: some vnode lacks data. What clients' writes meet at all vnodes
+    /// goes before what they meet at some.
+    pub(crate) fn of(room: Room, unsound: bool) -> Self {
+        match room {
+            Room::NoValues => Self::Full,
+            _ if unsound => Self::Damaged,
+            Room::Low | Room::NoBackground => Self::Low,
+            Room::Plenty => Self::Ok,
+        }
+    }
 }
 
 /// What a node last said of itself, as far as it has come here.
@@ -31,4 +46,20 @@ pub(crate) struct NodeFacts {
     pub(crate) epoch: RingEpoch,
     /// That placement's fingerprint.
     pub(crate) fingerprint: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_goes_before_damage_and_damage_before_a_disk_with_little_room() {
+        assert_eq!(DiskState::of(Room::Plenty, false), DiskState::Ok);
+        assert_eq!(DiskState::of(Room::Low, false), DiskState::Low);
+        assert_eq!(DiskState::of(Room::NoBackground, false), DiskState::Low);
+        assert_eq!(DiskState::of(Room::NoValues, false), DiskState::Full);
+        assert_eq!(DiskState::of(Room::Plenty, true), DiskState::Damaged);
+        assert_eq!(DiskState::of(Room::NoBackground, true), DiskState::Damaged);
+        assert_eq!(DiskState::of(Room::NoValues, true), DiskState::Full);
+    }
 }

@@ -13,15 +13,17 @@ use crate::entropy::Randomness;
 use crate::hints::{HintMetrics, HintParts, Hints};
 use crate::keyspace::Keyspaces;
 use crate::overload::Overload;
-use crate::placement::{Home, PlacementStore};
+use crate::placement::{self, Home, PlacementStore};
 use crate::replica::{Replica, ReplicaOptions};
-use crate::storage::{DataDir, Store};
+use crate::storage::{DataDir, EngineError, Store, lost_database};
 use crate::telemetry::disk_space;
 
 /// The open data.
 #[derive(Debug)]
 pub(super) struct Data {
     pub(super) node_id: NodeId,
+    /// Where it lies; simulations have no files.
+    pub(super) dir: Option<Arc<DataDir>>,
     pub(super) replica: Replica,
     pub(super) placement: PlacementStore,
     pub(super) hints: Hints,
@@ -42,12 +44,19 @@ pub(super) async fn open(
         EngineKind::Memory => Store::in_memory(),
         EngineKind::Rocksdb => {
             let (dir, options) = (dir.clone(), config.storage.rocks_options());
+            let now_ms = clock.wall_ms();
             // Replaying a long log takes seconds.
             #[expect(
                 clippy::disallowed_methods,
                 reason = "opening blocks; simulations open their own disks"
             )]
-            let opening = tokio::task::spawn_blocking(move || Store::open(&dir, &options));
+            let opening = tokio::task::spawn_blocking(move || {
+                if placement::has_other_owners(dir.path()) {
+                    lost_database::open_or_replace(&dir, &options, now_ms)
+                } else {
+                    Store::open(&dir, &options)
+                }
+            });
             opening.await.map_err(data_error)?.map_err(data_error)?
         }
     };
@@ -56,9 +65,14 @@ pub(super) async fn open(
         ..ReplicaOptions::default()
     };
     let replica = Replica::start(&options, store, clock, randomness.clone(), registry);
+    if let Err(error @ EngineError::Corruption { .. }) = &replica {
+        // The node's own records: the next start begins with an empty database.
+        note_lost(&dir, &error.to_string());
+    }
     let replica = replica.map_err(data_error)?;
     let node_id = dir.node_id();
-    let placement = PlacementStore::open(node_id, Home::DataDir(dir), replica.clone()).await;
+    let home = Home::DataDir(dir.clone());
+    let placement = PlacementStore::open(node_id, home, replica.clone()).await;
     let placement = placement.map_err(data_error)?;
     let overload = Overload::new(&config.limits, clock.clone(), registry);
     let disk = disk_space(&config.data_dir).ok();
@@ -75,6 +89,7 @@ pub(super) async fn open(
     hints.register_backlog(registry);
     Ok(Data {
         node_id,
+        dir: Some(dir),
         replica,
         placement,
         hints,
@@ -101,6 +116,13 @@ pub(super) fn hint_parts(
         clock: clock.clone(),
         tasks: tasks.clone(),
         metrics,
+    }
+}
+
+/// Leaves word for the next start that the database can't be used.
+pub(super) fn note_lost(dir: &DataDir, reason: &str) {
+    if let Err(error) = lost_database::note(dir, reason) {
+        tracing::error!(%error, "no note of the damaged database could be left");
     }
 }
 

@@ -15,6 +15,7 @@ use crate::antientropy::AntiEntropy;
 use crate::clock::Clock;
 use crate::config::{Config, Limits, Listen};
 use crate::coordinator::Coordinator;
+use crate::disk_pace::DiskStanding;
 use crate::keyspace::Keyspaces;
 use crate::membership::Membership;
 use crate::net::Network;
@@ -90,6 +91,7 @@ pub(super) struct Core {
     pub(super) anti_entropy: AntiEntropy,
     pub(super) transport: TonicTransport,
     pub(super) reaping: ReapingStatus,
+    pub(super) disks: DiskStanding,
     pub(super) keyspaces: Arc<Keyspaces>,
     pub(super) contexts: Contexts,
     pub(super) metrics: Metrics,
@@ -207,6 +209,7 @@ fn status_source(core: &Core, config: &Config, phase: &PhaseSetter) -> StatusSou
         membership: core.membership.clone(),
         anti_entropy: core.anti_entropy.clone(),
         reaping: core.reaping.clone(),
+        disks: core.disks.clone(),
         phase: phase.subscribe(),
     })
 }
@@ -239,7 +242,7 @@ fn serve_peers(listener: Listener, core: &Core, limits: &Limits) {
         core.data.replica.clone(),
         core.coordinator.clone(),
         core.data.hints.clone(),
-        core.membership.clone(),
+        (core.membership.clone(), core.disks.clone()),
         core.clock.clone(),
     );
     let service = PeerService::new(responder, links.clone(), stop.clone());

@@ -79,7 +79,8 @@ async fn open(
 ) -> Result<Data, StartError> {
     let engine = around.disk.open();
     let pace = engine.pace();
-    let store = Store::over(Arc::new(engine)).map_err(data_error)?;
+    let had_data = around.placement.read().is_some();
+    let store = Store::over_disk_of_node(Arc::new(engine), had_data).map_err(data_error)?;
     let store = store.with_free_space(around.disk.free_space());
     let options = ReplicaOptions::default();
     let replica =
@@ -92,6 +93,7 @@ async fn open(
     let hints = Hints::load(parts);
     Ok(Data {
         node_id: around.id,
+        dir: None,
         replica,
         placement: placement.map_err(data_error)?,
         hints: hints.map_err(data_error)?,

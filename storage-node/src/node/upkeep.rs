@@ -1,5 +1,5 @@
 //! What looks after the copies while nobody asks: the delivery of hints, comparisons with other owners, scrubs,
-//! and the reaping of deleted keys.
+//! rebuilding, the reaping of deleted keys, and a look at how slow the disk is.
 
 use std::sync::Arc;
 
@@ -12,12 +12,14 @@ use crate::antientropy::{
 };
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::disk_pace::{Comparer, ComparerParts, DiskStanding};
 use crate::entropy::Randomness;
 use crate::hints::{Replayer, ReplayerParts};
 use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
 use crate::peer::Peers;
 use crate::reaping::{Reaper, ReaperParts, ReapingMetrics, ReapingStatus};
+use crate::rebuild::{RebuildMetrics, Rebuilder, RebuilderParts};
 
 /// What it is built from.
 pub(super) struct Upkeep<'a> {
@@ -26,6 +28,7 @@ pub(super) struct Upkeep<'a> {
     pub(super) keyspaces: &'a Arc<Keyspaces>,
     pub(super) peers: &'a Peers,
     pub(super) membership: &'a MembershipView,
+    pub(super) disks: &'a DiskStanding,
     pub(super) clock: &'a Arc<dyn Clock>,
     pub(super) randomness: &'a Arc<dyn Randomness>,
 }
@@ -34,6 +37,8 @@ impl Upkeep<'_> {
     /// Starts it; it ends with the background's links.
     pub(super) fn start(&self, background: &Background, registry: &mut Registry) -> AntiEntropy {
         self.deliver_hints(background);
+        background.until_stopped(self.rebuilder(registry).run());
+        background.until_stopped(self.comparer().run());
         let settings = &self.config.anti_entropy;
         let anti_entropy = AntiEntropy::new(AntiEntropyParts {
             settings: settings.settings(),
@@ -100,5 +105,37 @@ impl Upkeep<'_> {
             stop: background.stop.clone(),
         });
         replayer.start();
+    }
+
+    /// What fills copies that lost their data.
+    fn rebuilder(&self, registry: &mut Registry) -> Rebuilder {
+        let metrics = RebuildMetrics::default();
+        metrics.register(registry);
+        let longest_request = self.config.limits.max_request_timeout;
+        Rebuilder::new(RebuilderParts {
+            replica: self.data.replica.clone(),
+            peers: self.peers.clone(),
+            placement: self.data.placement.clone(),
+            keyspaces: self.keyspaces.clone(),
+            overload: self.data.overload.clone(),
+            clock: self.clock.clone(),
+            randomness: self.randomness.clone(),
+            options: self.config.storage.rebuild_options(longest_request),
+            metrics,
+        })
+    }
+
+    /// What finds out whether this node's disk is slow.
+    fn comparer(&self) -> Comparer {
+        Comparer::new(ComparerParts {
+            replica: self.data.replica.clone(),
+            peers: self.peers.clone(),
+            membership: self.membership.clone(),
+            placement: self.data.placement.clone(),
+            clock: self.clock.clone(),
+            randomness: self.randomness.clone(),
+            rules: self.config.storage.slow_disk.rules(),
+            standing: self.disks.clone(),
+        })
     }
 }

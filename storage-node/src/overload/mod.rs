@@ -14,7 +14,8 @@
 //! Measured are the requests of this node's clients that succeeded: those that ran out of time wait for
 //! nodes that are away, which fewer requests would not bring back.
 //!
-//! Leaves to others: refusing requests (`server`), the allowances that shares are of (`hints`, `antientropy`).
+//! Leaves to others: refusing requests (`server`), the allowances that shares are of (`hints`, `antientropy`,
+//! `rebuild`, `reaping`).
 
 mod allowance;
 mod background;

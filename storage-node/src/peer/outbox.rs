@@ -310,7 +310,9 @@ fn size_of(body: &request::Body) -> usize {
         | request::Body::SloppyRoom(_)
         | request::Body::CountHints(_)
         | request::Body::Gossip(_)
-        | request::Body::Reach(_) => 0,
+        | request::Body::Reach(_)
+        | request::Body::ScanStates(_)
+        | request::Body::AskDisk(_) => 0,
     };
     content + REQUEST_OVERHEAD_BYTES
 }

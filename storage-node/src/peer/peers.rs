@@ -14,7 +14,8 @@ use std::time::Duration;
 use annulus_causality::KeyState;
 use annulus_proto::model::{Key, KeyspaceName, RequestError, TimeToLive};
 use annulus_proto::peer::v1::{
-    InstallPlacement, Merge, MergeReason, PeerError, Read, ReadDigest, Write, reply, request,
+    AskDisk, InstallPlacement, Merge, MergeReason, PeerError, Read, ReadDigest, ScanStates, Write,
+    reply, request,
 };
 use annulus_ring::{NodeId, Placement, RingEpoch};
 use bytes::Bytes;
@@ -27,7 +28,9 @@ use super::latency::Latencies;
 use super::transport::{Call, PeerCallError, Reachability, Transport};
 use super::wire;
 use crate::clock::Clock;
+use crate::disk_pace::DiskReport;
 use crate::placement::PlacementStore;
+use crate::replica::StatesPage;
 
 /// Why a peer did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -169,6 +172,37 @@ impl Peers {
         }
     }
 
+    /// Some of the states that the peer, another owner, holds of a partition; nothing but who it is, for
+    /// `limit_bytes` = 0.
+    pub(crate) async fn states(
+        &self,
+        to: NodeId,
+        epoch: RingEpoch,
+        question: ScanStates,
+        deadline: Instant,
+    ) -> Result<StatesPage, PeerFailure> {
+        let body = request::Body::ScanStates(question);
+        match self.ask(to, epoch, body, deadline).await? {
+            reply::Body::ScanStates(reply) => wire::read_states(reply)
+                .map_err(|error| PeerFailure::Lost(format!("node {to} sent a bad page: {error}"))),
+            other => Err(unexpected(to, &other)),
+        }
+    }
+
+    /// What the peer says of its disk.
+    pub(crate) async fn disk_report(
+        &self,
+        to: NodeId,
+        epoch: RingEpoch,
+        deadline: Instant,
+    ) -> Result<DiskReport, PeerFailure> {
+        let body = request::Body::AskDisk(AskDisk {});
+        match self.ask(to, epoch, body, deadline).await? {
+            reply::Body::Disk(reply) => Ok(wire::read_disk_report(reply)),
+            other => Err(unexpected(to, &other)),
+        }
+    }
+
     /// Whether a stream to the peer stands, as far as is known.
     pub(crate) fn reachability(&self, peer: NodeId) -> Reachability {
         self.0.transport.reachability(peer)
@@ -229,7 +263,8 @@ impl Peers {
         let asked_at = self.0.clock.now();
         let answer = self.0.transport.call(to, call, deadline).await;
         // Waiting in vain is a sample too: a peer that hangs must not look fast. A forwarded write
-        // takes as long as others let it, hints come in heaps, and trees are read when there is time.
+        // takes as long as others let it, a page of states as long as it is, hints come in heaps, and trees
+        // are read when there is time.
         if measured && !matches!(answer, Err(PeerCallError::NotSent { .. })) {
             self.0
                 .latencies
@@ -321,6 +356,8 @@ pub(super) fn unexpected(to: NodeId, body: &reply::Body) -> PeerFailure {
         reply::Body::Reach(_) => "reach",
         reply::Body::Tombstones(_) => "tombstones",
         reply::Body::CountHints(_) => "count_hints",
+        reply::Body::ScanStates(_) => "scan_states",
+        reply::Body::Disk(_) => "disk",
         reply::Body::Error(_) => "error",
         reply::Body::Tree(_) => "tree",
         reply::Body::Leaves(_) => "leaves",

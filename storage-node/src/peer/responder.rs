@@ -13,9 +13,10 @@ use annulus_causality::{KeyState, RequestId};
 use annulus_proto::model::{ErrorCode, FieldRefused, RequestError, TimeToLive};
 use annulus_proto::peer::v1::{
     DigestReply, Gossip, InstallPlacement, InstallPlacementReply, KeyRef, Merge, MergeReply,
-    PeerError, Reach, ReachReply, ReadReply, Reply, Request, Write, WriteReply, reply, request,
+    PeerError, Reach, ReachReply, ReadReply, Reply, Request, ScanStates, Write, WriteReply, reply,
+    request,
 };
-use annulus_ring::{Placement, RingEpoch};
+use annulus_ring::{PartitionId, Placement, RingEpoch};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -23,6 +24,7 @@ use super::forwarded_write::ForwardedWrite;
 use super::wire;
 use crate::clock::Clock;
 use crate::coordinator::Coordinator;
+use crate::disk_pace::DiskStanding;
 use crate::hints::Hints;
 use crate::keyspace::Keyspaces;
 use crate::membership::Membership;
@@ -33,6 +35,9 @@ use crate::replica::{KeyAddress, Merge as ReplicaMerge, Replica};
 /// Writes that this node coordinates at a time on behalf of other nodes; more are refused at once.
 /// They wait for other nodes themselves, so they must never hold up the merges that others wait for.
 const MAX_FORWARDED_WRITES: usize = 2048;
+
+/// The most that one page of states takes, whatever the caller asks for, unless a single state is larger.
+const MAX_PAGE_BYTES: usize = 4 << 20;
 
 /// What is advised to a caller that came when there were too many.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -49,6 +54,7 @@ pub(super) struct Inner {
     coordinator: Coordinator,
     hints: Hints,
     membership: Membership,
+    disks: DiskStanding,
     clock: Arc<dyn Clock>,
     forwarded_writes: Semaphore,
     tree_reads: Semaphore,
@@ -62,7 +68,7 @@ impl Responder {
         replica: Replica,
         coordinator: Coordinator,
         hints: Hints,
-        membership: Membership,
+        (membership, disks): (Membership, DiskStanding),
         clock: Arc<dyn Clock>,
     ) -> Self {
         let forwarded_writes = Semaphore::new(MAX_FORWARDED_WRITES);
@@ -74,6 +80,7 @@ impl Responder {
             coordinator,
             hints,
             membership,
+            disks,
             clock,
             forwarded_writes,
             tree_reads,
@@ -147,6 +154,10 @@ impl Responder {
             request::Body::KeepSloppy(kept) => self.keep_sloppy(kept, &placement, deadline).await,
             request::Body::ReadTree(read) => self.read_tree(read, deadline).await,
             request::Body::ReadLeaves(read) => self.read_leaves(read, &placement, deadline).await,
+            request::Body::ScanStates(scan) => self.scan_states(scan, deadline).await,
+            request::Body::AskDisk(_) => {
+                Ok(reply::Body::Disk(wire::disk_report(self.0.disks.own())))
+            }
             request::Body::InstallPlacement(install) => return self.install(install).await,
             request::Body::Gossip(gossip) => return self.gossip(&gossip),
             request::Body::Reach(reach) => return self.reach(&reach, deadline).await,
@@ -285,6 +296,21 @@ impl Responder {
             existed: answer.existed,
             sloppy: answer.sloppy,
         }))
+    }
+
+    async fn scan_states(
+        &self,
+        scan: ScanStates,
+        deadline: Instant,
+    ) -> Result<reply::Body, RequestError> {
+        let partition = u16::try_from(scan.partition)
+            .map_err(|_| FieldRefused::invalid("partition", "there is no such partition"))?;
+        let after = Some(scan.after).filter(|after| !after.is_empty());
+        let bytes = usize::try_from(scan.limit_bytes).unwrap_or(usize::MAX);
+        let bytes = bytes.min(MAX_PAGE_BYTES);
+        let states = self.0.replica.states(PartitionId(partition), after, bytes);
+        let page = in_time(deadline, states).await??;
+        Ok(reply::Body::ScanStates(wire::states(page)))
     }
 
     async fn install(&self, install: InstallPlacement) -> Result<reply::Body, Box<PeerError>> {

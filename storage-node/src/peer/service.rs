@@ -197,6 +197,9 @@ fn tell_placement(responder: &Responder, replies: &mut [Reply], told: &mut Optio
 fn size_of(reply: &Reply) -> usize {
     match &reply.body {
         Some(reply::Body::Read(read)) => read.state.as_ref().map_or(0, bytes::Bytes::len),
+        Some(reply::Body::ScanStates(page)) => {
+            page.states.iter().map(|stored| stored.state.len()).sum()
+        }
         _ => 0,
     }
 }

@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use annulus_causality::{Actor, CodecError, KeyEpoch, KeyState, VersionVector, VnodeId};
 use annulus_proto::model::{ErrorCode, FieldRefused, Key, KeyspaceName, Outcome, RequestError};
-use annulus_proto::peer::v1::{ClockEntry, KeyRef, PeerError};
+use annulus_proto::peer::v1::{
+    ClockEntry, DiskReply, KeyRef, PeerError, ScanStatesReply, StoredState,
+};
 use bytes::Bytes;
+
+use crate::disk_pace::{DiskPace, DiskReport, micros};
+use crate::replica::{self, StatesPage};
 
 pub(super) fn key_ref(keyspace: &KeyspaceName, key: &Key) -> KeyRef {
     KeyRef {
@@ -17,6 +22,26 @@ pub(super) fn key_ref(keyspace: &KeyspaceName, key: &Key) -> KeyRef {
 pub(super) fn read_key_ref(key: Option<KeyRef>) -> Result<(KeyspaceName, Key), FieldRefused> {
     let KeyRef { keyspace, key } = key.ok_or_else(|| FieldRefused::invalid("key", "is missing"))?;
     Ok((KeyspaceName::new(&keyspace)?, Key::new(key)?))
+}
+
+pub(super) fn disk_report(report: DiskReport) -> DiskReply {
+    DiskReply {
+        sync_p99_us: micros(report.pace.sync),
+        read_p99_us: micros(report.pace.read),
+        slow: report.is_slow,
+    }
+}
+
+pub(super) fn read_disk_report(reply: DiskReply) -> DiskReport {
+    let told = |micros| Some(Duration::from_micros(micros)).filter(|told| !told.is_zero());
+    let pace = DiskPace {
+        sync: told(reply.sync_p99_us),
+        read: told(reply.read_p99_us),
+    };
+    DiskReport {
+        pace,
+        is_slow: reply.slow,
+    }
 }
 
 pub(super) fn clock(clock: &VersionVector) -> Vec<ClockEntry> {
@@ -38,6 +63,36 @@ pub(super) fn read_clock(entries: &[ClockEntry]) -> VersionVector {
 
 pub(super) fn read_state(bytes: Option<&Bytes>) -> Result<Option<KeyState>, CodecError> {
     bytes.map(KeyState::decode).transpose()
+}
+
+pub(super) fn states(page: StatesPage) -> ScanStatesReply {
+    let states = page.states.into_iter().map(|stored| StoredState {
+        key: Some(key_ref(&stored.keyspace, &stored.key)),
+        state: stored.state,
+    });
+    ScanStatesReply {
+        vnode: page.vnode.0,
+        serving: page.serving,
+        states: states.collect(),
+        last: page.last,
+    }
+}
+
+pub(super) fn read_states(reply: ScanStatesReply) -> Result<StatesPage, FieldRefused> {
+    let states = reply.states.into_iter().map(|stored| {
+        let (keyspace, key) = read_key_ref(stored.key)?;
+        Ok(replica::StoredState {
+            keyspace,
+            key,
+            state: stored.state,
+        })
+    });
+    Ok(StatesPage {
+        vnode: VnodeId(reply.vnode),
+        serving: reply.serving,
+        states: states.collect::<Result<_, _>>()?,
+        last: reply.last,
+    })
 }
 
 /// A refusal on its way back.

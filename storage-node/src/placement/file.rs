@@ -52,6 +52,13 @@ pub(crate) enum PlacementFileError {
     },
 }
 
+/// Whether the persisted placement gives each partition more than one owner, so that what a node loses can be had
+/// from others.
+pub(crate) fn has_other_owners(directory: &Path) -> bool {
+    let held = read(directory).ok().flatten();
+    held.is_some_and(|placement| placement.replication_factor().get() > 1)
+}
+
 #[derive(Deserialize)]
 struct Header {
     format_version: u32,

@@ -18,6 +18,7 @@ mod home;
 mod store;
 
 pub(crate) use decision::PlacementRefused;
+pub(crate) use file::has_other_owners;
 pub(crate) use home::Home;
 #[cfg(test)]
 pub(crate) use store::tests;

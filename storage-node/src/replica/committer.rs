@@ -21,16 +21,18 @@ use super::fatal::Fatal;
 use super::metrics::ReplicaMetrics;
 use super::operation::{Durable, Merge, Merged, Minted, Write};
 use super::record::{self, Record};
+use super::stage::{self, StageChange};
 use super::stored_tree::{self, Checked};
 use super::tombstones::{Reclaim, Reclaimed, TombstoneRule};
 use super::transition;
 use super::vnode::Vnode;
 use crate::clock::Clock;
+use crate::disk_pace::DiskMeter;
 use crate::hash_tree::Block;
 use crate::keyspace::Durability;
 use crate::mistake::{self, Mistake};
 use crate::storage::bounded_queue::BoundedQueue;
-use crate::storage::free_space::FreeSpace;
+use crate::storage::free_space::{FreeSpace, Room};
 use crate::storage::high_water::HighWater;
 use crate::storage::{Batch, Engine, EngineError, Persistence, Space, SumBlock};
 use crate::witness;
@@ -79,6 +81,13 @@ pub(super) enum Operation {
         vnode: Arc<Vnode>,
         reply: oneshot::Sender<Result<Reclaimed, ReplicaError>>,
     },
+    /// A change of the vnode's stage, decided for this incarnation of it.
+    Change {
+        change: StageChange,
+        incarnation: u64,
+        vnode: Arc<Vnode>,
+        reply: oneshot::Sender<Result<(), ReplicaError>>,
+    },
 }
 
 /// What an operation costs beside its values.
@@ -92,7 +101,10 @@ impl Operation {
                 Self::Mint { write, .. } => write.content.as_ref().map_or(0, Bytes::len),
                 Self::Merge { merge, .. } => merge.state.value_bytes(),
                 Self::Aside { aside, .. } => aside.bytes,
-                Self::ReadRoot { .. } | Self::MendTree { .. } | Self::Reclaim { .. } => 0,
+                Self::ReadRoot { .. }
+                | Self::MendTree { .. }
+                | Self::Reclaim { .. }
+                | Self::Change { .. } => 0,
             }
     }
 
@@ -105,7 +117,7 @@ impl Operation {
             Self::Merge { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
-            Self::Aside { reply, .. } => {
+            Self::Aside { reply, .. } | Self::Change { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
             Self::ReadRoot { reply, .. } => {
@@ -124,7 +136,7 @@ impl Operation {
         match self {
             Self::Mint { reply, .. } => reply.is_closed(),
             Self::Merge { reply, .. } => reply.is_closed(),
-            Self::Aside { reply, .. } => reply.is_closed(),
+            Self::Aside { reply, .. } | Self::Change { reply, .. } => reply.is_closed(),
             Self::ReadRoot { reply, .. } => reply.is_closed(),
             Self::MendTree { reply, .. } => reply.is_closed(),
             Self::Reclaim { reply, .. } => reply.is_closed(),
@@ -143,6 +155,7 @@ pub(super) struct Committer {
     pub(super) limit: GroupLimit,
     pub(super) tombstones: TombstoneRule,
     pub(super) metrics: ReplicaMetrics,
+    pub(super) meter: DiskMeter,
     pub(super) fatal: Fatal,
 }
 
@@ -182,7 +195,13 @@ impl Committer {
         let mut bytes = first.bytes();
         let mut group = vec![first];
         let room = std::cell::Cell::new(self.limit.operations.saturating_sub(1));
+        let is_change = |operation: &Operation| matches!(operation, Operation::Change { .. });
+        let alone = is_change(&group[0]);
+        // A change of the vnode itself is written by itself, after what came before it.
         let more = |next: &Operation| {
+            if alone || is_change(next) {
+                return false;
+            }
             bytes = bytes.saturating_add(next.bytes());
             bytes <= self.limit.bytes && room.get() > 0
         };
@@ -254,6 +273,14 @@ impl Committer {
                 vnode,
                 reply,
             } => self.reclaim(&reclaim, vnode, reply, batch),
+            Operation::Change {
+                change,
+                incarnation,
+                vnode,
+                reply,
+            } => {
+                let _ = reply.send(self.change(change, incarnation, &vnode));
+            }
         }
     }
 
@@ -262,7 +289,8 @@ impl Committer {
         if let Some(root) = vnode.root() {
             return Ok(root);
         }
-        let root = stored_tree::root(self.engine.as_ref(), vnode.partition())?;
+        let root = stored_tree::root(self.engine.as_ref(), vnode.partition());
+        let root = intact(vnode, root, &self.metrics)?;
         vnode.set_root(root.clone());
         Ok(root)
     }
@@ -276,11 +304,12 @@ impl Committer {
     ) -> Result<Checked, ReplicaError> {
         let (engine, mut mends) = (self.engine.as_ref(), Batch::new());
         let partition = vnode.partition();
-        let checked = stored_tree::check(engine, partitions, partition, block, &mut mends)?;
+        let checked = stored_tree::check(engine, partitions, partition, block, &mut mends);
+        let checked = intact(vnode, checked, &self.metrics)?;
         if !mends.is_empty() {
             let written = engine.write(&mends, Persistence::Buffered);
             written.map_err(|error| {
-                self.fatal.raise(&error.to_string());
+                self.fatal.raise_for(&error);
                 ReplicaError::LogFailed(error)
             })?;
             if vnode.root().is_some() {
@@ -292,10 +321,27 @@ impl Committer {
 
     fn aside(&self, aside: Aside, batch: &mut CommitBatch) -> Result<(), ReplicaError> {
         if aside.grows {
-            self.check_room(self.clock.now())?;
+            // What a node keeps for others is the first to go.
+            self.check_room(self.clock.now(), Room::NoBackground)?;
         }
         let engine = self.engine.as_ref();
         (aside.work)(&mut AsideRecords { engine, batch })
+    }
+
+    fn change(
+        &self,
+        change: StageChange,
+        incarnation: u64,
+        vnode: &Vnode,
+    ) -> Result<(), ReplicaError> {
+        if vnode.incarnation() != incarnation {
+            let partition = vnode.partition();
+            return Err(ReplicaError::Rebuilding { partition });
+        }
+        stage::make(self.engine.as_ref(), vnode, change).map_err(|error| {
+            self.fatal.raise_for(&error);
+            ReplicaError::LogFailed(error)
+        })
     }
 
     fn mint(
@@ -306,8 +352,9 @@ impl Committer {
         batch: &mut CommitBatch,
     ) -> Result<Minted, ReplicaError> {
         self.admit(write.deadline, vnode, write.fence, write.content.is_some())?;
+        vnode.serving()?;
         let (address, now_ms) = (&write.address, self.clock.wall_ms());
-        let local = self.local_state(address, batch)?;
+        let local = self.local_state(address, vnode, batch)?;
         let hlc = &mut self.hlc;
         let transition = leased(&self.fatal, self.engine.as_ref(), vnode, |clock| {
             transition::mint(clock, hlc, now_ms, local.as_deref(), write)
@@ -347,7 +394,7 @@ impl Committer {
         )?;
         witness::merged(self.clock.now(), merge.deadline);
         let (address, now_ms) = (&merge.address, self.clock.wall_ms());
-        let local = self.local_state(address, batch)?;
+        let local = self.local_state(address, vnode, batch)?;
         let hlc = &mut self.hlc;
         let Received {
             state,
@@ -390,13 +437,14 @@ impl Committer {
             return Err(ReplicaError::DeadlinePassed);
         }
         if grows {
-            self.check_room(now)?;
+            self.check_room(now, Room::NoValues)?;
         }
         vnode.check_fence(epoch, false)
     }
 
-    fn check_room(&self, now: Instant) -> Result<(), ReplicaError> {
-        let full = |space: &Arc<FreeSpace>| !space.allows_growth(now);
+    /// Refuses where there is as little room as that, or less.
+    fn check_room(&self, now: Instant, too_little: Room) -> Result<(), ReplicaError> {
+        let full = |space: &Arc<FreeSpace>| space.room(now) >= too_little;
         if self.free_space.as_ref().is_some_and(full) {
             return Err(ReplicaError::DiskFull);
         }
@@ -406,6 +454,7 @@ impl Committer {
     pub(super) fn local_state(
         &self,
         address: &KeyAddress,
+        vnode: &Vnode,
         batch: &CommitBatch,
     ) -> Result<Option<Arc<KeyState>>, ReplicaError> {
         let stored = address.stored();
@@ -413,41 +462,53 @@ impl Committer {
             return Ok(state.clone());
         }
         let read = self.engine.get(Space::Data, stored);
-        let state = decode_read(address, read, &self.metrics)?;
+        let state = decode_read(vnode, address.stored(), read, &self.metrics)?;
         Ok(state.map(Arc::new))
     }
 
     fn commit(&self, batch: CommitBatch) {
         // What asks for no fsync goes first, so that it does not wait for one.
-        self.write_log(batch.buffered, Persistence::Buffered);
-        self.write_log(batch.synced, Persistence::Synced);
+        for (log, persistence) in [
+            (batch.buffered, Persistence::Buffered),
+            (batch.synced, Persistence::Synced),
+        ] {
+            self.write_log(log, persistence, self.clock.now());
+        }
     }
 
-    pub(super) fn write_log(&self, log: LogWrite, persistence: Persistence) {
-        if let Err(error) = self.try_write_log(&log, persistence)
+    /// `begun`: when it was the disk's turn.
+    pub(super) fn write_log(&self, log: LogWrite, persistence: Persistence, begun: Instant) {
+        if let Err(error) = self.try_write_log(&log, persistence, begun)
             && !mistake::is_made(Mistake::FailedSyncIgnored)
         {
-            self.fatal.raise(&error.to_string());
+            self.fatal.raise_for(&error);
             let failed = |waiter: Waiter| waiter.failed(ReplicaError::LogFailed(error.clone()));
             return log.waiters.into_iter().for_each(failed);
         }
         log.waiters.into_iter().for_each(Waiter::held);
     }
 
-    fn try_write_log(&self, log: &LogWrite, persistence: Persistence) -> Result<(), EngineError> {
+    fn try_write_log(
+        &self,
+        log: &LogWrite,
+        persistence: Persistence,
+        begun: Instant,
+    ) -> Result<(), EngineError> {
         if log.batch.is_empty() {
             return Ok(());
         }
         self.metrics.log_bytes.inc_by(log.batch.bytes() as u64);
-        let (before, begun) = (self.engine.sequence(), self.clock.now());
+        let before = self.engine.sequence();
         self.engine.write(&log.batch, persistence)?;
         if !log.late.is_empty() {
             self.engine.write(&log.late, Persistence::Buffered)?;
         }
         log.written();
         if persistence == Persistence::Synced {
-            let took = self.clock.now().saturating_duration_since(begun);
+            let now = self.clock.now();
+            let took = now.saturating_duration_since(begun);
             self.metrics.log_sync_seconds.observe(took.as_secs_f64());
+            self.meter.synced(now, took);
             if let Some(high_water) = &self.high_water {
                 // At least that far: others' changes may lie between.
                 high_water.reached(before + log.batch.changes().len() as u64);
@@ -465,30 +526,49 @@ fn leased<T>(
     work: impl FnOnce(&mut VnodeClock) -> T,
 ) -> Result<T, ReplicaError> {
     vnode.with_clock(engine, work).map_err(|error| {
-        fatal.raise(&error.to_string());
+        fatal.raise_for(&error);
         ReplicaError::Stopped { applied: false }
     })
 }
 
-/// What the engine returned for a key, as a state. Damage is counted and reported here.
+/// What the engine returned for a key, as a state. Damage is counted, reported and noted here.
 pub(super) fn decode_read(
-    address: &KeyAddress,
+    vnode: &Vnode,
+    stored: &Bytes,
     read: Result<Option<Bytes>, EngineError>,
     metrics: &ReplicaMetrics,
 ) -> Result<Option<KeyState>, ReplicaError> {
-    let partition = address.partition();
     let state = match read {
         Ok(None) => return Ok(None),
-        Ok(Some(bytes)) => record::decode(address.stored(), &bytes),
+        Ok(Some(bytes)) => record::decode(stored, &bytes),
         Err(EngineError::Corruption { detail, .. }) => Err(detail),
         Err(error) => return Err(error.into()),
     };
     if state.is_err() && mistake::is_made(Mistake::DamageReadsAsAbsent) {
         return Ok(None);
     }
-    state.map(Some).map_err(|detail| {
-        metrics.corrupt_records.inc();
-        tracing::error!(%partition, detail, "a stored record is damaged");
-        ReplicaError::Corrupt { partition, detail }
+    state
+        .map(Some)
+        .map_err(|detail| damaged(vnode, detail, metrics))
+}
+
+/// What the engine returned for a vnode, damage noted.
+pub(super) fn intact<T>(
+    vnode: &Vnode,
+    read: Result<T, EngineError>,
+    metrics: &ReplicaMetrics,
+) -> Result<T, ReplicaError> {
+    read.map_err(|error| match error {
+        EngineError::Corruption { detail, .. } => damaged(vnode, detail, metrics),
+        error => error.into(),
     })
+}
+
+/// The error of damage that somebody met in a vnode.
+pub(super) fn damaged(vnode: &Vnode, detail: String, metrics: &ReplicaMetrics) -> ReplicaError {
+    let partition = vnode.partition();
+    metrics.corrupt_records.inc();
+    tracing::error!(%partition, detail, "a stored record is damaged");
+    vnode.note_damage();
+    ReplicaError::Corrupt { partition, detail }
 }

@@ -69,6 +69,20 @@ pub enum ReplicaError {
         /// What was found.
         detail: String,
     },
+    /// The vnode is being filled from other owners and can't tell yet what it should hold.
+    #[error("partition {partition} is being rebuilt on this node; other owners have it")]
+    Rebuilding {
+        /// The partition.
+        partition: PartitionId,
+    },
+    /// What another owner sent to fill a vnode can't be used here.
+    #[error("partition {partition}: a state from another owner can't be taken: {detail}")]
+    NotTaken {
+        /// The partition.
+        partition: PartitionId,
+        /// What is wrong.
+        detail: String,
+    },
     /// The storage engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -113,6 +127,8 @@ impl ReplicaError {
             | Self::VnodeUnsound { .. }
             | Self::ClockSkew(_)
             | Self::Corrupt { .. }
+            | Self::Rebuilding { .. }
+            | Self::NotTaken { .. }
             | Self::Engine(_)
             | Self::LogFailed(_)
             | Self::Stopped { .. } => ErrorCode::Unavailable,

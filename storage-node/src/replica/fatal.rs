@@ -6,12 +6,15 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::storage::EngineError;
+
 use tokio_util::sync::CancellationToken;
 
 /// Says once that all is over, and why. Clones are one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fatal {
     reason: Arc<OnceLock<String>>,
+    damage: Arc<OnceLock<()>>,
     raised: CancellationToken,
 }
 
@@ -22,6 +25,19 @@ impl Fatal {
             tracing::error!(reason, "storage failed, the node stops");
         }
         self.raised.cancel();
+    }
+
+    /// As [`Self::raise`]. An engine that can't write for damage (which a compaction met) will meet it again
+    /// after every start: the whole database has to be replaced.
+    pub(super) fn raise_for(&self, error: &EngineError) {
+        if matches!(error, EngineError::Corruption { .. }) {
+            self.damage.get_or_init(|| ());
+        }
+        self.raise(&error.to_string());
+    }
+
+    pub(super) fn is_damage(&self) -> bool {
+        self.damage.get().is_some()
     }
 
     pub(super) fn is_raised(&self) -> bool {

@@ -1,4 +1,7 @@
-//! How everybody else asks the replica: start, operations, stop.
+//! How everybody else asks the replica: start, operations, stop. What vnodes that are rebuilt need is in
+//! [`rebuild`].
+
+mod rebuild;
 
 mod mistaken;
 mod scrub;
@@ -16,20 +19,22 @@ use tokio::sync::oneshot;
 
 use super::address::KeyAddress;
 use super::aside::{Aside, AsideRecords};
-use super::committer::{Committer, GroupLimit, Operation, decode_read};
+use super::committer::{Committer, GroupLimit, Operation, damaged, decode_read, intact};
 use super::error::ReplicaError;
 use super::fatal::Fatal;
 use super::metrics::ReplicaMetrics;
 use super::operation::{DigestPage, KeyDigest, Merge, Merged, Minted, VnodeStatus, Write};
 use super::record;
+use super::stage::Founding;
 use super::stored_tree;
 use super::tombstones::TombstoneRule;
-use super::vnode::Vnodes;
+use super::vnode::{Vnode, Vnodes};
 use super::workers::Workers;
 use crate::clock::Clock;
+use crate::disk_pace::{DiskMeter, DiskPace};
 use crate::entropy::Randomness;
 use crate::storage::bounded_queue::{BoundedQueue, NotQueued, QueueLimit};
-use crate::storage::free_space::FreeSpace;
+use crate::storage::free_space::{FreeSpace, Room};
 use crate::storage::high_water::HighWater;
 use crate::storage::io_pool::{IoPool, IoPoolError, IoPoolOptions};
 #[cfg(feature = "simulation")]
@@ -92,9 +97,11 @@ pub(super) struct Shared {
     free_space: Option<Arc<FreeSpace>>,
     io: IoPool,
     pub(super) vnodes: Vnodes,
+    clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
     pub(super) tombstones: TombstoneRule,
     pub(super) metrics: ReplicaMetrics,
+    meter: DiskMeter,
     fatal: Fatal,
     generation: u64,
 }
@@ -173,10 +180,15 @@ impl Replica {
             operation: "start a storage thread",
             detail: error.to_string(),
         };
-        let vnodes = Vnodes::load(engine.as_ref(), recovered.clean)?;
+        let founding = Founding {
+            data_lost: recovered.data_lost,
+        };
+        let vnodes = Vnodes::load(engine.as_ref(), recovered.clean, founding)?;
         // Notes an empty start; data without trees gets them once the placement is known.
         stored_tree::are_kept(engine.as_ref())?;
-        let metrics = ReplicaMetrics::register(registry, engine.clone());
+        let free_space = free_space.map(Arc::new);
+        let (space, time) = (free_space.clone(), clock.clone());
+        let metrics = ReplicaMetrics::register(registry, engine.clone(), space, time);
         let limit = QueueLimit {
             items: options.queue_operations,
             bytes: options.queue_bytes,
@@ -187,14 +199,16 @@ impl Replica {
                 .map(|_| Arc::new(BoundedQueue::new(limit)))
                 .collect(),
             high_water: Mutex::new(high_water.map(Arc::new)),
-            free_space: free_space.map(Arc::new),
+            free_space,
             io: workers.io_pool(options.io).map_err(thread_failed)?,
             workers,
             engine,
             vnodes,
+            clock: clock.clone(),
             randomness,
             tombstones: options.tombstones,
             metrics,
+            meter: DiskMeter::new(clock.now()),
             fatal: Fatal::default(),
             generation: recovered.generation,
         };
@@ -225,8 +239,10 @@ impl Replica {
         let shared = self.shared.clone();
         let owned = self.on_disk(move || {
             let (engine, randomness) = (shared.engine.as_ref(), shared.randomness.as_ref());
-            let owned = shared.vnodes.own(engine, randomness, &partitions, epoch);
-            owned.inspect_err(|error| shared.fatal.raise(&error.to_string()))
+            let now_ms = shared.clock.wall_ms();
+            let vnodes = &shared.vnodes;
+            let owned = vnodes.own(engine, randomness, &partitions, epoch, now_ms);
+            owned.inspect_err(|error| shared.fatal.raise_for(error))
         });
         Ok(owned.await??)
     }
@@ -240,6 +256,7 @@ impl Replica {
         let minted = async {
             let vnode = self.shared.vnodes.get(partition)?;
             vnode.check_fence(write.fence, false)?;
+            vnode.serving()?;
             self.warm(&write.address).await?;
             let (reply, answer) = oneshot::channel();
             self.shared.enqueue(
@@ -363,15 +380,12 @@ impl Replica {
         partition: PartitionId,
         after: Option<Bytes>,
     ) -> Result<DigestPage, ReplicaError> {
-        self.shared.vnodes.get(partition)?;
-        let range = key_encoding::partition_range(partition);
-        let range = after.map_or(range.clone(), |after| range.after(&after));
-        let engine = self.shared.engine.clone();
-        let found = self
-            .on_disk(move || engine.scan(Space::Data, &range, DIGEST_PAGE))
-            .await??;
-        let digests = found.iter().map(|entry| key_digest(partition, entry));
+        let vnode = self.shared.vnodes.get(partition)?;
+        let since = vnode.readable()?;
+        let found = self.scan(&vnode, after, DIGEST_PAGE).await?;
+        let digests = found.iter().map(|entry| self.key_digest(&vnode, entry));
         let digests = digests.collect::<Result<_, _>>()?;
+        vnode.still_readable(since)?;
         Ok(DigestPage {
             digests,
             next: found.last().map(|entry| entry.key.clone()),
@@ -381,6 +395,23 @@ impl Replica {
     /// The vnodes that this node owns, by partition.
     pub fn vnodes(&self) -> Vec<VnodeStatus> {
         self.shared.vnodes.statuses()
+    }
+
+    /// How much room there is on the disk.
+    pub fn room(&self) -> Room {
+        let now = self.shared.clock.now();
+        let space = self.shared.free_space.as_ref();
+        space.map_or(Room::Plenty, |space| space.room(now))
+    }
+
+    /// Whether work in the background may grow the data.
+    pub fn has_room_for_background(&self) -> bool {
+        self.room() < Room::NoBackground
+    }
+
+    /// What the disk takes at present.
+    pub(crate) fn disk_pace(&self, now: tokio::time::Instant) -> DiskPace {
+        self.shared.meter.pace(now)
     }
 
     /// The engine's figures.
@@ -417,19 +448,54 @@ impl Replica {
     }
 
     async fn load(&self, address: &KeyAddress) -> Result<Option<KeyState>, ReplicaError> {
-        self.shared.vnodes.get(address.partition())?;
+        let vnode = self.shared.vnodes.get(address.partition())?;
+        let since = vnode.readable()?;
         let engine = &self.shared.engine;
         let read = match engine.get_in_memory(Space::Data, address.stored()) {
             Ok(InMemory::Known(found)) => Ok(found),
-            Ok(InMemory::NeedsDisk) => {
-                self.shared.metrics.disk_reads.inc();
-                let (engine, stored) = (engine.clone(), address.stored().clone());
-                self.on_disk(move || engine.get(Space::Data, &stored))
-                    .await?
-            }
+            Ok(InMemory::NeedsDisk) => self.read_from_disk(address).await?,
             Err(error) => Err(error),
         };
-        decode_read(address, read, &self.shared.metrics)
+        let state = decode_read(&vnode, address.stored(), read, &self.shared.metrics)?;
+        vnode.still_readable(since)?;
+        Ok(state)
+    }
+
+    /// Entries of a vnode, from after a key on.
+    async fn scan(
+        &self,
+        vnode: &Vnode,
+        after: Option<Bytes>,
+        limit: ScanLimit,
+    ) -> Result<Vec<Entry>, ReplicaError> {
+        let range = key_encoding::partition_range(vnode.partition());
+        let range = after.map_or(range.clone(), |after| range.after(&after));
+        let engine = self.shared.engine.clone();
+        let found = self
+            .on_disk(move || engine.scan(Space::Data, &range, limit))
+            .await?;
+        self.intact(vnode, found)
+    }
+
+    /// What the engine returned for a vnode; damage is counted, reported and noted.
+    fn intact<T>(&self, vnode: &Vnode, read: Result<T, EngineError>) -> Result<T, ReplicaError> {
+        intact(vnode, read, &self.shared.metrics)
+    }
+
+    fn damaged(&self, vnode: &Vnode, detail: String) -> ReplicaError {
+        damaged(vnode, detail, &self.shared.metrics)
+    }
+
+    fn key_digest(&self, vnode: &Vnode, entry: &Entry) -> Result<KeyDigest, ReplicaError> {
+        let corrupt = |detail| self.damaged(vnode, detail);
+        let key = key_encoding::decode(&entry.key);
+        let key = key.ok_or_else(|| corrupt(format!("{:?} is no key", entry.key)))?;
+        let state = record::decode(&entry.key, &entry.value).map_err(corrupt)?;
+        Ok(KeyDigest {
+            keyspace: key.keyspace,
+            key: key.key,
+            digest: state.digest(),
+        })
     }
 
     /// Brings a key's record into memory, so that the committer, which all others of its
@@ -437,13 +503,28 @@ impl Replica {
     pub(super) async fn warm(&self, address: &KeyAddress) -> Result<(), ReplicaError> {
         let engine = &self.shared.engine;
         if let Ok(InMemory::NeedsDisk) = engine.get_in_memory(Space::Data, address.stored()) {
-            self.shared.metrics.disk_reads.inc();
-            let (engine, stored) = (engine.clone(), address.stored().clone());
             // The committer reads it again: what fails here fails there, and is reported there.
-            self.on_disk(move || engine.get(Space::Data, &stored).is_ok())
-                .await?;
+            let _ = self.read_from_disk(address).await?;
         }
         Ok(())
+    }
+
+    async fn read_from_disk(
+        &self,
+        address: &KeyAddress,
+    ) -> Result<Result<Option<Bytes>, EngineError>, ReplicaError> {
+        let shared = self.shared.clone();
+        shared.metrics.disk_reads.inc();
+        let stored = address.stored().clone();
+        self.on_disk(move || {
+            let begun = shared.clock.now();
+            let found = shared.engine.get(Space::Data, &stored);
+            let now = shared.clock.now();
+            let took = now.saturating_duration_since(begun);
+            shared.meter.read(now, took);
+            found
+        })
+        .await
     }
 
     pub(super) async fn on_disk<T: Send + 'static>(
@@ -477,6 +558,7 @@ impl Shared {
             },
             tombstones: self.tombstones,
             metrics: self.metrics.clone(),
+            meter: self.meter.clone(),
             fatal: self.fatal.clone(),
         }
     }
@@ -517,16 +599,4 @@ impl Shared {
         )?;
         Ok(())
     }
-}
-
-fn key_digest(partition: PartitionId, entry: &Entry) -> Result<KeyDigest, ReplicaError> {
-    let corrupt = |detail| ReplicaError::Corrupt { partition, detail };
-    let key = key_encoding::decode(&entry.key);
-    let key = key.ok_or_else(|| corrupt(format!("{:?} is no key", entry.key)))?;
-    let state = record::decode(&entry.key, &entry.value).map_err(corrupt)?;
-    Ok(KeyDigest {
-        keyspace: key.keyspace,
-        key: key.key,
-        digest: state.digest(),
-    })
 }

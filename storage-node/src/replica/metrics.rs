@@ -12,7 +12,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::error::ReplicaError;
+use crate::clock::Clock;
 use crate::storage::Engine;
+use crate::storage::free_space::{FreeSpace, Room};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OperationLabels {
@@ -35,7 +37,12 @@ pub(super) struct ReplicaMetrics {
 
 impl ReplicaMetrics {
     /// Registers all of them, and the engine's own figures.
-    pub(super) fn register(registry: &mut Registry, engine: Arc<dyn Engine>) -> Self {
+    pub(super) fn register(
+        registry: &mut Registry,
+        engine: Arc<dyn Engine>,
+        free_space: Option<Arc<FreeSpace>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let metrics = Self {
             operations: Family::default(),
             // 50 microseconds to 1.6 seconds.
@@ -49,6 +56,9 @@ impl ReplicaMetrics {
         };
         metrics.register_into(registry);
         registry.register_collector(Box::new(EngineCollector(engine)));
+        if let Some(space) = free_space {
+            registry.register_collector(Box::new(RoomCollector { space, clock }));
+        }
         metrics
     }
 
@@ -105,6 +115,28 @@ impl ReplicaMetrics {
         self.operations
             .get_or_create(&OperationLabels { operation, outcome })
             .inc();
+    }
+}
+
+/// How much room there is, asked for at every scrape.
+#[derive(Debug)]
+struct RoomCollector {
+    space: Arc<FreeSpace>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Collector for RoomCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let step = match self.space.room(self.clock.now()) {
+            Room::Plenty => 0,
+            Room::Low => 1,
+            Room::NoBackground => 2,
+            Room::NoValues => 3,
+        };
+        let gauge = ConstGauge::<i64>::new(step);
+        let help = "Room on the disk: 0 plenty, 1 low, 2 no background work, 3 no values";
+        let metric = encoder.encode_descriptor("disk_room", help, None, gauge.metric_type())?;
+        gauge.encode(metric)
     }
 }
 

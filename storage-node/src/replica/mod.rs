@@ -11,6 +11,8 @@
 //! | [`tombstones`], [`reclaiming`] | when deleted keys and expired values may go (pure); how they go |
 //! | [`workers`] | whether that is a thread, or a task of a simulation |
 //! | [`vnode`] | the vnodes: identity, supply of key epochs, the fence |
+//! | [`rebuilding`] | pure: what a vnode without its data still lacks |
+//! | [`stage`] | a vnode gives up its data, is filled, serves again |
 //! | [`record`] | a key's state on disk, under a checksum |
 //! | [`stored_tree`] | the vnodes' hash trees on disk |
 //! | [`version`] | the number that `lww` keyspaces show as the version |
@@ -37,8 +39,10 @@ mod fatal;
 mod handle;
 mod metrics;
 mod operation;
+mod rebuilding;
 mod reclaiming;
 mod record;
+mod stage;
 mod stored_tree;
 pub(crate) mod tombstones;
 mod transition;
@@ -54,8 +58,10 @@ pub(crate) use aside::AsideRecords;
 pub use error::ReplicaError;
 pub use handle::{Replica, ReplicaOptions};
 pub use operation::{
-    DigestPage, Durable, KeyDigest, Merge, Merged, Minted, Scrubbed, VnodeStatus, Write,
+    DigestPage, Durable, KeyDigest, Merge, Merged, Minted, Scrubbed, StatesPage, StoredState,
+    Unsound, VnodeStatus, Write,
 };
+pub use rebuilding::{Origin, Page, Rebuilding, Source, owners_needed};
 #[cfg(feature = "simulation")]
 pub(crate) use record::decode as decode_record;
 #[cfg(feature = "simulation")]

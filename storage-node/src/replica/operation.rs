@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::address::KeyAddress;
 use super::error::ReplicaError;
+use super::rebuilding::Rebuilding;
 use super::vnode::Vnode;
 
 /// A client's write, to be given its dot here.
@@ -114,7 +115,7 @@ pub struct Scrubbed {
 }
 
 /// One vnode, for people and the operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VnodeStatus {
     /// The partition.
     pub partition: PartitionId,
@@ -122,6 +123,49 @@ pub struct VnodeStatus {
     pub vnode_id: VnodeId,
     /// The lowest key epoch that may still mint; raised at every unclean start.
     pub min_valid_epoch: u32,
+    /// Whether it answers reads and mints.
+    pub is_serving: bool,
+    /// Whether it met damage that it was not rebuilt for yet: some of its keys are unavailable.
+    pub is_damaged: bool,
+    /// How far it is filled; `None`: it is whole.
+    pub rebuilding: Option<Rebuilding>,
+}
+
+/// A vnode that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsound {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Which memory of the vnode this is about: what was decided for an earlier one is refused.
+    pub incarnation: u64,
+    /// Whether part of what it has is damaged.
+    pub is_damaged: bool,
+    /// How far it is filled; `None`: it has its data.
+    pub rebuilding: Option<Rebuilding>,
+}
+
+/// Some of a vnode's states, as another owner that has lost its own takes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatesPage {
+    /// The vnode.
+    pub vnode: VnodeId,
+    /// Whether it serves; otherwise it is new.
+    pub serving: bool,
+    /// The states, in the order of the stored keys.
+    pub states: Vec<StoredState>,
+    /// Where to go on; `None`: there was nothing more.
+    pub last: Option<Bytes>,
+}
+
+/// A key and its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredState {
+    /// The keyspace.
+    pub keyspace: KeyspaceName,
+    /// The key.
+    pub key: Key,
+    /// The state, in causality's encoding.
+    pub state: Bytes,
 }
 
 /// One key's digest, for comparing replicas.

@@ -9,7 +9,7 @@ use futures::stream::{self, StreamExt as _};
 use tokio::sync::oneshot;
 
 use super::commit_batch::{CommitBatch, Waiter};
-use super::committer::{Committer, Operation};
+use super::committer::{Committer, Operation, intact};
 use super::error::ReplicaError;
 use super::handle::Replica;
 use super::record::{self, Record};
@@ -36,6 +36,7 @@ impl Replica {
         let reclaimed = async {
             let vnode = self.shared.vnodes.get(partition)?;
             vnode.check_fence(reclaim.fence, false)?;
+            vnode.serving()?;
             self.warm(&reclaim.address).await?;
             let (reply, answer) = oneshot::channel();
             let operation = Operation::Reclaim {
@@ -85,7 +86,7 @@ impl Replica {
         limit: ScanLimit,
         now_ms: u64,
     ) -> Result<ScanPage, ReplicaError> {
-        self.shared.vnodes.get(partition)?;
+        let vnode = self.shared.vnodes.get(partition)?;
         let range = key_encoding::partition_range(partition);
         let range = after.map_or(range.clone(), |after| range.after(&after));
         let engine = self.shared.engine.clone();
@@ -94,7 +95,11 @@ impl Replica {
             let found = engine.scan(Space::Data, &range, limit)?;
             Ok(page_of(&found, expired_before_ms))
         };
-        self.on_disk(look).await?
+        let page = intact(&vnode, self.on_disk(look).await?, &self.shared.metrics)?;
+        if page.damaged > 0 {
+            vnode.note_damage();
+        }
+        Ok(page)
     }
 }
 
@@ -168,9 +173,11 @@ impl Committer {
         batch: &mut CommitBatch,
     ) -> Result<(Reclaimed, Durability), ReplicaError> {
         self.admit(reclaim.deadline, vnode, reclaim.fence, false)?;
+        // What lacks its data proves nothing, and none of its records is all that it should hold.
+        vnode.serving()?;
         let address = &reclaim.address;
         let durability = address.keyspace().durability;
-        let local = self.local_state(address, batch)?;
+        let local = self.local_state(address, vnode, batch)?;
         let now_ms = self.clock.wall_ms();
         let decision = tombstones::decide(
             self.tombstones,

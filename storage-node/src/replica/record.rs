@@ -41,6 +41,12 @@ impl Record {
 
 /// Reads a record back; says what is wrong with one that is damaged.
 pub(crate) fn decode(stored_key: &[u8], record: &Bytes) -> Result<KeyState, String> {
+    let encoded = intact_state(stored_key, record)?;
+    KeyState::decode(&encoded).map_err(|error| error.to_string())
+}
+
+/// The state of a record, as other nodes are sent it; says what is wrong with one that is damaged.
+pub(super) fn intact_state(stored_key: &[u8], record: &Bytes) -> Result<Bytes, String> {
     let Some((&[format, ref crc @ ..], encoded)) = record.split_first_chunk::<HEADER_BYTES>()
     else {
         return Err(format!("a record of {} bytes has no header", record.len()));
@@ -54,7 +60,7 @@ pub(crate) fn decode(stored_key: &[u8], record: &Bytes) -> Result<KeyState, Stri
             "checksum is {actual:08x}, the record states {stated:08x}"
         ));
     }
-    KeyState::decode(&record.slice_ref(encoded)).map_err(|error| error.to_string())
+    Ok(record.slice_ref(encoded))
 }
 
 fn checksum(stored_key: &[u8], encoded: &[u8]) -> u32 {

@@ -5,7 +5,8 @@
 //! decisions are pure; the committer performs them in the key's turn.
 //!
 //! Invariants: a record is removed only while it is to the byte what all owners confirmed, by the vnode that
-//! confirmed it, and old by this node's own clock, whoever asks; an expired value's dot stays.
+//! confirmed it, and old by this node's own clock, whoever asks; a vnode that lacks its data does none of
+//! this; an expired value's dot stays.
 //!
 //! Leaves to others: asking all owners, and waiting between the two phases (`reaping`).
 

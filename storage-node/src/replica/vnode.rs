@@ -2,20 +2,24 @@
 //! its fence, and the root block of its hash tree.
 //!
 //! Invariants: a vnode's record is on disk before the vnode is used, and so is every lease of key
-//! epochs (rule V2); the fence never falls while the node runs.
+//! epochs (rule V2); the fence never falls while the node runs; a vnode that may lack something it
+//! once acknowledged, or should hold, does not serve ([`super::stage`] changes that).
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use annulus_causality::{VnodeClock, VnodeId, VnodeRecord};
 use annulus_ring::{PartitionId, RingEpoch};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 use super::error::ReplicaError;
 use super::operation::VnodeStatus;
+use super::rebuilding::Rebuilding;
+use super::stage::{self, Founding};
 use crate::entropy::Randomness;
 use crate::mistake::{self, Mistake};
 use crate::storage::{
@@ -41,7 +45,20 @@ pub(super) struct Vnode {
     clock: Mutex<VnodeClock>,
     /// As on disk; `None` until somebody asks. Changed by the partition's committer only.
     root: Mutex<Option<SumBlock>>,
+    /// Counts the times that the data was given up, from 1.
+    incarnation: AtomicU64,
+    /// The incarnation that may answer; [`SERVES_NOT`] while none may.
+    serving: AtomicU64,
+    /// How far the vnode is filled; `None`: it is whole.
+    rebuilding: Mutex<Option<Rebuilding>>,
+    /// Somebody met damage in this incarnation.
+    damaged: AtomicBool,
+    /// Told when there is something to rebuild.
+    attention: Arc<Notify>,
 }
+
+/// No incarnation may answer.
+const SERVES_NOT: u64 = 0;
 
 impl fmt::Debug for Vnode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,13 +69,28 @@ impl fmt::Debug for Vnode {
 }
 
 impl Vnode {
-    fn new(partition: PartitionId, clock: VnodeClock) -> Arc<Self> {
-        let fence = AtomicU64::new(NOT_OWNED);
+    fn new(
+        partition: PartitionId,
+        clock: VnodeClock,
+        rebuilding: Option<Rebuilding>,
+        attention: Arc<Notify>,
+    ) -> Arc<Self> {
+        let first = 1;
+        let serving = if rebuilding.is_some() {
+            SERVES_NOT
+        } else {
+            first
+        };
         Arc::new(Self {
             partition,
-            fence,
+            fence: AtomicU64::new(NOT_OWNED),
             clock: Mutex::new(clock),
             root: Mutex::default(),
+            incarnation: AtomicU64::new(first),
+            serving: AtomicU64::new(serving),
+            rebuilding: Mutex::new(rebuilding),
+            damaged: AtomicBool::new(false),
+            attention,
         })
     }
 
@@ -85,6 +117,88 @@ impl Vnode {
     pub(super) fn root_changed(&self, changes: &SumBlock) {
         if let Some(root) = &mut *self.root.lock() {
             root.combine(&changes.encode());
+        }
+    }
+
+    pub(super) fn vnode_id(&self) -> VnodeId {
+        self.clock.lock().vnode_id()
+    }
+
+    pub(super) fn incarnation(&self) -> u64 {
+        self.incarnation.load(Ordering::Acquire)
+    }
+
+    /// The incarnation that answers. Whoever reads asks again afterwards: what a vnode gave up meanwhile
+    /// must not pass for absent.
+    pub(super) fn serving(&self) -> Result<u64, ReplicaError> {
+        let partition = self.partition;
+        match self.serving.load(Ordering::Acquire) {
+            SERVES_NOT => Err(ReplicaError::Rebuilding { partition }),
+            incarnation => Ok(incarnation),
+        }
+    }
+
+    /// As [`Self::serving`], for reads.
+    pub(super) fn readable(&self) -> Result<u64, ReplicaError> {
+        if mistake::is_made(Mistake::RebuildingAnswersAbsent) {
+            return Ok(1);
+        }
+        self.serving()
+    }
+
+    /// Whether a read that began in that incarnation saw what it says.
+    pub(super) fn still_readable(&self, since: u64) -> Result<(), ReplicaError> {
+        let partition = self.partition;
+        if self.readable()? == since {
+            Ok(())
+        } else {
+            Err(ReplicaError::Rebuilding { partition })
+        }
+    }
+
+    pub(super) fn rebuilding(&self) -> Option<Rebuilding> {
+        self.rebuilding.lock().clone()
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
+    }
+
+    /// Somebody met damage: the vnode is to be rebuilt when the other owners allow it.
+    pub(super) fn note_damage(&self) {
+        if !self.damaged.swap(true, Ordering::AcqRel) {
+            self.attention.notify_one();
+        }
+    }
+
+    /// Answers nothing until it is changed or [`Self::resume`]d; keeps what it has.
+    pub(super) fn suspend(&self) {
+        self.serving.store(SERVES_NOT, Ordering::Release);
+    }
+
+    /// Answers again, if it is whole.
+    pub(super) fn resume(&self) {
+        let rebuilding = self.rebuilding.lock();
+        if rebuilding.is_none() {
+            self.serving.store(self.incarnation(), Ordering::Release);
+        }
+    }
+
+    /// The data was given up: a new incarnation begins, empty.
+    pub(super) fn begin_again(&self, clock: VnodeClock, rebuilding: Rebuilding) {
+        *self.rebuilding.lock() = Some(rebuilding);
+        *self.clock.lock() = clock;
+        self.damaged.store(false, Ordering::Release);
+        self.incarnation.fetch_add(1, Ordering::AcqRel);
+        self.attention.notify_one();
+    }
+
+    /// It was filled so far; `None`: it is whole and serves.
+    pub(super) fn filled(&self, rebuilding: Option<Rebuilding>) {
+        let is_whole = rebuilding.is_none();
+        *self.rebuilding.lock() = rebuilding;
+        if is_whole {
+            self.resume();
         }
     }
 
@@ -141,35 +255,65 @@ pub(super) struct Vnodes {
     by_partition: RwLock<BTreeMap<PartitionId, Arc<Vnode>>>,
     /// Held while ownership changes.
     changing: Mutex<()>,
+    founding: Founding,
+    attention: Arc<Notify>,
 }
 
 impl Vnodes {
     /// Loads the records; nothing is owned yet. `clean`: how the last run ended. On disk when
     /// this returns: the first lease of each.
-    pub(super) fn load(engine: &dyn Engine, clean: bool) -> Result<Self, EngineError> {
+    pub(super) fn load(
+        engine: &dyn Engine,
+        clean: bool,
+        founding: Founding,
+    ) -> Result<Self, EngineError> {
+        let attention = Arc::new(Notify::new());
+        let mut rebuilding = stage::load(engine)?;
+        if !rebuilding.is_empty() {
+            attention.notify_one();
+        }
         let mut clocks = Vec::new();
         for entry in engine.scan(Space::Meta, &KeyRange::with_prefix(KEY_PREFIX), ALL_RECORDS)? {
             let (partition, record) = decode_record(&entry.key, &entry.value)?;
             clocks.push((partition, VnodeClock::open(record, clean)));
         }
         lease_all(engine, &mut clocks)?;
-        let vnodes = clocks
-            .into_iter()
-            .map(|(partition, clock)| (partition, Vnode::new(partition, clock)));
+        let vnodes = clocks.into_iter().map(|(partition, clock)| {
+            let rebuilding = rebuilding.remove(&partition);
+            let vnode = Vnode::new(partition, clock, rebuilding, attention.clone());
+            (partition, vnode)
+        });
         Ok(Self {
             by_partition: RwLock::new(vnodes.collect()),
             changing: Mutex::new(()),
+            founding,
+            attention,
         })
     }
 
+    /// Told when there is something to rebuild.
+    pub(super) fn attention(&self) -> &Notify {
+        &self.attention
+    }
+
+    /// The vnodes that are owned and not as they should be.
+    pub(super) fn unsound(&self) -> Vec<Arc<Vnode>> {
+        let vnodes = self.by_partition.read();
+        let unsound = |vnode: &&Arc<Vnode>| {
+            vnode.is_owned() && (vnode.is_damaged() || vnode.rebuilding.lock().is_some())
+        };
+        vnodes.values().filter(unsound).cloned().collect()
+    }
+
     /// Makes this node the owner of exactly these partitions from `epoch` on. On disk when this
-    /// returns: the records of those that are new.
+    /// returns: the records of those that are new. They have to be filled, unless the ring begins.
     pub(super) fn own(
         &self,
         engine: &dyn Engine,
         randomness: &dyn Randomness,
         partitions: &[PartitionId],
         epoch: RingEpoch,
+        now_ms: u64,
     ) -> Result<(), EngineError> {
         let _one_at_a_time = self.changing.lock();
         let mut missing: Vec<_> = {
@@ -181,14 +325,24 @@ impl Vnodes {
                 .map(|&partition| (partition, VnodeClock::create(VnodeId(randomness.u64()))))
                 .collect()
         };
+        let rebuilding = self.founding.origin(epoch);
+        let rebuilding = rebuilding.map(|origin| Rebuilding::begin(origin, now_ms));
+        if let Some(rebuilding) = &rebuilding {
+            // Before the vnodes' own records: one without the other's must not pass for whole.
+            let made = missing.iter().map(|(partition, _)| *partition);
+            stage::keep_all(engine, made, rebuilding)?;
+        }
         lease_all(engine, &mut missing)?;
         let owned: HashSet<_> = partitions.iter().collect();
         let mut known = self.by_partition.write();
-        known.extend(
-            missing
-                .into_iter()
-                .map(|(partition, clock)| (partition, Vnode::new(partition, clock))),
-        );
+        if rebuilding.is_some() && !missing.is_empty() {
+            self.attention.notify_one();
+        }
+        known.extend(missing.into_iter().map(|(partition, clock)| {
+            let attention = self.attention.clone();
+            let vnode = Vnode::new(partition, clock, rebuilding.clone(), attention);
+            (partition, vnode)
+        }));
         for (partition, vnode) in known.iter() {
             if !owned.contains(partition) {
                 vnode.fence.store(NOT_OWNED, Ordering::Release);
@@ -242,6 +396,9 @@ fn status(vnode: &Vnode) -> VnodeStatus {
         partition: vnode.partition,
         vnode_id: record.vnode_id,
         min_valid_epoch: record.min_valid_epoch,
+        is_serving: vnode.serving().is_ok(),
+        is_damaged: vnode.is_damaged(),
+        rebuilding: vnode.rebuilding(),
     }
 }
 
@@ -273,16 +430,16 @@ fn lease_all(
 
 /// For simulations that show that each rule of minting is needed.
 #[cfg(feature = "simulation")]
-fn leave_out_rule(clock: &mut VnodeClock) {
+pub(super) fn leave_out_rule(clock: &mut VnodeClock) {
     if let Some(rule) = crate::mistake::rule_left_out() {
         *clock = clock.clone().without(Some(rule));
     }
 }
 
 #[cfg(not(feature = "simulation"))]
-fn leave_out_rule(_: &mut VnodeClock) {}
+pub(super) fn leave_out_rule(_: &mut VnodeClock) {}
 
-fn put_record(batch: &mut Batch, partition: PartitionId, record: &VnodeRecord) {
+pub(super) fn put_record(batch: &mut Batch, partition: PartitionId, record: &VnodeRecord) {
     let key = [KEY_PREFIX, &partition.0.to_be_bytes()].concat();
     batch.put(Space::Meta, key, record.encode());
 }

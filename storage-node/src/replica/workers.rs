@@ -104,10 +104,11 @@ async fn run_in_task(mut committer: Committer, pace: Arc<dyn Pace>) {
             (group.buffered, Persistence::Buffered),
             (group.synced, Persistence::Synced),
         ] {
+            let begun = committer.clock.now();
             if !log.batch.is_empty() {
                 pace.before_write(&log.batch, persistence).await;
             }
-            committer.write_log(log, persistence);
+            committer.write_log(log, persistence, begun);
         }
     }
 }

@@ -72,7 +72,7 @@ struct Medium {
     run: u64,
     sync_takes: SyncTakes,
     failing_syncs: bool,
-    full: bool,
+    used_percent: u64,
     forgetful: bool,
     last_synced: Option<(MemoryEngine, usize)>,
     /// Keys whose records were damaged; some may have been written again.
@@ -236,6 +236,17 @@ impl SimDisk {
         })
     }
 
+    /// Whether any client's record on the platter is damaged.
+    pub fn has_damage(&self) -> bool {
+        let medium = self.0.medium.lock();
+        let is_damaged = |stored: &Bytes| {
+            let record = medium.durable.get(Space::Data, stored);
+            let record = record.expect("memory does not fail");
+            record.is_some_and(|record| decode_record(stored, &record).is_err())
+        };
+        medium.damaged.iter().any(is_damaged)
+    }
+
     /// Whether a sync has failed in the present run.
     pub(super) fn has_failed(&self) -> bool {
         let medium = self.0.medium.lock();
@@ -252,9 +263,9 @@ impl SimDisk {
         self.0.medium.lock().failing_syncs = fail;
     }
 
-    /// Whether the disk is too full to grow.
-    pub fn set_full(&self, full: bool) {
-        self.0.medium.lock().full = full;
+    /// How full the disk is, in percent.
+    pub fn set_used_percent(&self, used: u64) {
+        self.0.medium.lock().used_percent = used.min(100);
     }
 
     /// Nothing is written or read while the disk stalls.
@@ -327,7 +338,7 @@ impl SimDisk {
 
     pub(crate) fn free_space(&self) -> FreeSpace {
         let disk = self.clone();
-        FreeSpace::probed(move || Some(if disk.0.medium.lock().full { 1 } else { 50 }))
+        FreeSpace::probed(move || Some(100 - disk.0.medium.lock().used_percent))
     }
 }
 

@@ -481,6 +481,8 @@ fn kind_of(request: &Request) -> &'static str {
         Some(request::Body::ConfirmTombstones(_)) => "confirm",
         Some(request::Body::RemoveTombstones(_)) => "remove",
         Some(request::Body::CountHints(_)) => "count",
+        Some(request::Body::ScanStates(_)) => "scan",
+        Some(request::Body::AskDisk(_)) => "ask about the disk",
         None => "nothing",
     }
 }

@@ -5,6 +5,8 @@
 //! can't be told from nothing, and ends by its deadlines.
 
 mod comparisons;
+mod data;
+mod mending;
 mod own_state;
 
 use std::sync::Arc;
@@ -17,7 +19,6 @@ use annulus_proto::model::{
 use annulus_ring::{NodeId, PartitionId, Placement};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use prometheus_client::registry::Registry;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,23 +26,22 @@ use tokio_util::task::TaskTracker;
 use super::chance::Chance;
 use super::disk::SimDisk;
 use super::network::{Network, SimTransport};
-use super::reclaiming;
 use super::sim_clock::SimClock;
 use super::trace::Trace;
 use crate::antientropy::{AntiEntropyMetrics, Settings};
 use crate::clock::Clock;
-use crate::config::{HintLimits, Limits};
+use crate::config::HintLimits;
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts, Delete, Get, Put};
+use crate::disk_pace::DiskStanding;
 use crate::entropy::Randomness;
-use crate::hints::{HintMetrics, HintParts, Hints, Replayer, ReplayerParts};
+use crate::hints::{Hints, Replayer, ReplayerParts};
 use crate::keyspace::Keyspaces;
 use crate::membership::{Membership, MembershipView};
-use crate::overload::Overload;
 use crate::peer::{Peers, Responder};
 use crate::placement::{Home, PlacementStore};
-use crate::reaping::{Reaper, ReaperParts, ReapingMetrics, ReapingStatus};
-use crate::replica::{KeyAddress, Merge, Replica, ReplicaError, ReplicaOptions, VnodeStatus};
-use crate::storage::{EngineError, Store, StoreError};
+use crate::reaping::{Reaper, ReaperParts};
+use crate::replica::{KeyAddress, Merge, Replica, ReplicaError, VnodeStatus};
+use crate::storage::StoreError;
 
 /// What a client asks for, beside what it is about.
 #[derive(Debug, Clone, Default)]
@@ -112,6 +112,7 @@ struct Running {
     background: TaskTracker,
     hints: Hints,
     membership: Membership,
+    disks: DiskStanding,
     died: CancellationToken,
     /// Ends what would go on for ever.
     stop: CancellationToken,
@@ -236,25 +237,14 @@ impl SimNode {
             stop: stop.clone(),
         });
         replayer.start();
-        let reaper = ReaperParts {
-            placement: placement.clone(),
-            keyspaces: self.keyspaces.clone(),
-            replica: replica.clone(),
-            peers: peers.clone(),
-            membership: view.clone(),
-            hints: hints.clone(),
-            overload: self.no_overload(),
-            clock: clock.clone(),
-            pace: reclaiming::pace(),
-            status: ReapingStatus::default(),
-            metrics: ReapingMetrics::default(),
-        };
+        let disks = DiskStanding::default();
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: placement.clone(),
             keyspaces: self.keyspaces.clone(),
             replica: replica.clone(),
             peers: peers.clone(),
             membership: view.clone(),
+            disks: disks.clone(),
             hints: hints.clone(),
             clock: clock.clone(),
             randomness: randomness.clone(),
@@ -264,16 +254,20 @@ impl SimNode {
         let died = CancellationToken::new();
         let membership = self.membership(
             (&placement, &replica, &hints),
-            (peers.clone(), view.clone(), randomness),
+            (peers.clone(), view.clone(), randomness.clone()),
         );
         tokio::spawn(membership.clone().run(died.clone()));
+        let with = (&replica, &peers, &placement);
+        let reaper = self.reaper(with, view.clone(), hints.clone());
+        let rebuilder = self.rebuilder(with, randomness.clone());
+        let comparer = self.comparer(with, randomness, view.clone(), disks.clone());
         let door = Responder::new(
             placement.clone(),
             self.keyspaces.clone(),
             replica.clone(),
             coordinator.clone(),
             hints.clone(),
-            membership.clone(),
+            (membership.clone(), disks.clone()),
             clock,
         );
         let running = Running {
@@ -281,16 +275,19 @@ impl SimNode {
             coordinator,
             placement,
             replica,
-            background,
+            background: background.clone(),
             hints,
             membership,
+            disks,
             died,
-            stop,
+            stop: stop.clone(),
             door,
             network_run,
             is_open: false,
         };
         self.compare_copies(&running, peers, view, &stream);
+        let mending = async { futures::join!(rebuilder.run(), comparer.run()) };
+        background.spawn(async move { stop.run_until_cancelled(mending).await });
         let held = self.placement.lock().clone();
         *self.running.lock() = Some(running.clone());
         if let Some(held) = held {
@@ -298,51 +295,6 @@ impl SimNode {
         }
         self.end_with_its_disk(running);
         Ok(())
-    }
-
-    fn start_replica(
-        &self,
-        clock: &Arc<dyn Clock>,
-        randomness: &Arc<dyn Randomness>,
-    ) -> Result<Replica, StoreError> {
-        let engine = self.disk.open();
-        let pace = engine.pace();
-        let store = Store::over(Arc::new(engine))?.with_free_space(self.disk.free_space());
-        let options = ReplicaOptions {
-            tombstones: reclaiming::rule(),
-            ..ReplicaOptions::default()
-        };
-        Ok(Replica::start_in_tasks(
-            pace,
-            &options,
-            store,
-            clock,
-            randomness.clone(),
-            &mut Registry::default(),
-        )?)
-    }
-
-    fn load_hints(&self, replica: &Replica, tasks: &TaskTracker) -> Result<Hints, EngineError> {
-        let clock: Arc<dyn Clock> = self.clock.clone();
-        Hints::load(HintParts {
-            limits: self.hint_limits.clone(),
-            disk_bytes: None,
-            overload: self.no_overload(),
-            replica: replica.clone(),
-            keyspaces: self.keyspaces.clone(),
-            clock,
-            tasks: tasks.clone(),
-            metrics: HintMetrics::default(),
-        })
-    }
-
-    /// Nothing here measures the load.
-    fn no_overload(&self) -> Overload {
-        Overload::new(
-            &Limits::default(),
-            self.clock.clone(),
-            &mut Registry::default(),
-        )
     }
 
     /// Lets clients and other nodes in.
@@ -473,7 +425,7 @@ impl SimNode {
         running.replica.read(&address).await
     }
 
-    /// Merges a state straight into the node's copy, as the rebuilding of a lost copy does.
+    /// Merges a state straight into the node's copy, as the rebuilding of lost records does.
     ///
     /// # Errors
     /// When the node is down or refuses.

@@ -28,6 +28,8 @@ pub fn run<E: Engine>(make: impl Fn() -> E) {
     scans_are_sorted_and_bounded(&make());
     sequence_grows_with_every_change(&make());
     changes_combine_with_blocks(&make());
+    changes_combine_with_nothing_where_a_range_was_deleted(&make());
+    a_deleted_range_is_gone_and_can_be_filled_again(&make());
     large_values_come_back(&make());
     agrees_with_a_sorted_map(&make);
 }
@@ -163,6 +165,48 @@ fn changes_combine_with_blocks(engine: &dyn Engine) {
     assert_eq!(sum(b"b"), None);
     let found = engine.scan(Space::Tree, &KeyRange::default(), ALL);
     assert_eq!(found.expect("scans").len(), 1);
+}
+
+fn changes_combine_with_nothing_where_a_range_was_deleted(engine: &dyn Engine) {
+    let change = |hash| sum_block::change(7, Sum { hash, keys: 1 });
+    let sum = || get(engine, Space::Tree, b"b").map(|block| SumBlock::decode(&block).at(7));
+    let mut batch = Batch::new();
+    batch.combine(&b"b"[..], change(1));
+    engine.write(&batch, Persistence::Synced).expect("writes");
+    engine.flush().expect("flushes");
+    let mut batch = Batch::new();
+    batch.combine(&b"b"[..], change(2));
+    batch.delete_range(Space::Tree, &b"a"[..], &b"c"[..]);
+    engine.write(&batch, Persistence::Synced).expect("writes");
+    assert_eq!(sum(), None);
+    let mut batch = Batch::new();
+    batch.combine(&b"b"[..], change(4));
+    engine.write(&batch, Persistence::Synced).expect("writes");
+    assert_eq!(sum(), Some(Sum { hash: 4, keys: 1 }));
+    engine.flush().expect("flushes");
+    assert_eq!(sum(), Some(Sum { hash: 4, keys: 1 }), "once flushed");
+}
+
+fn a_deleted_range_is_gone_and_can_be_filled_again(engine: &dyn Engine) {
+    for key in [&b"a"[..], b"b", b"b1", b"b\xff", b"c"] {
+        put(engine, Space::Data, key, b"old");
+    }
+    engine.flush().expect("flushes");
+    let before = engine.sequence();
+    let mut batch = Batch::new();
+    batch.delete_range(Space::Data, &b"b"[..], &b"c"[..]);
+    batch.put(Space::Data, &b"b1"[..], &b"new"[..]);
+    engine.write(&batch, Persistence::Synced).expect("writes");
+    assert!(engine.sequence() >= before + 2, "it counts as a change");
+    let range = KeyRange::with_prefix(b"b");
+    let mut again = Batch::new();
+    again.delete_range(Space::Data, &b"b"[..], &b"b1"[..]);
+    engine.drop_files(Space::Data, &range).expect("drops files");
+    engine.write(&again, Persistence::Synced).expect("writes");
+    let found = engine.scan(Space::Data, &KeyRange::default(), ALL);
+    let keys: Vec<_> = found.expect("scans").into_iter().map(|e| e.key).collect();
+    assert_eq!(keys, [&b"a"[..], b"b1", b"c"]);
+    assert_eq!(get(engine, Space::Data, b"b"), None);
 }
 
 fn large_values_come_back(engine: &dyn Engine) {

@@ -59,6 +59,8 @@ pub enum Change {
     Delete(Space, Bytes),
     /// Combines a change with the block of sums of that key in [`Space::Tree`], without reading it.
     Combine(Bytes, Bytes),
+    /// Removes all keys from the first (included) to the second (excluded).
+    DeleteRange(Space, Bytes, Bytes),
 }
 
 /// Changes that are applied together, in order.
@@ -93,6 +95,13 @@ impl Batch {
         let (key, change) = (key.into(), change.into());
         self.bytes += key.len() + change.len();
         self.changes.push(Change::Combine(key, change));
+    }
+
+    /// Removes all keys from `start` (included) to `end` (excluded), however many there are.
+    pub fn delete_range(&mut self, space: Space, start: impl Into<Bytes>, end: impl Into<Bytes>) {
+        let (start, end) = (start.into(), end.into());
+        self.bytes += start.len() + end.len();
+        self.changes.push(Change::DeleteRange(space, start, end));
     }
 
     /// The changes, in order.
@@ -259,6 +268,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Writes out what is in memory, so that the next open is quick. Blocks until done.
     fn flush(&self) -> Result<(), EngineError>;
+
+    /// Throws away files that hold nothing but keys of a range, unread. Call it only for a range that was
+    /// deleted, durably, and delete the range again afterwards: older versions of its keys may show.
+    fn drop_files(&self, _space: Space, _range: &KeyRange) -> Result<(), EngineError> {
+        Ok(())
+    }
 
     /// Number of the last applied change; grows with every change and survives a restart.
     fn sequence(&self) -> u64;

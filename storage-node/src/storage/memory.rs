@@ -51,6 +51,7 @@ impl State {
                     sum_block::combine(self.tree.get(key).map(|block| &**block), [&**change]);
                 (Space::Tree, key, Some(block.into()))
             }
+            Change::DeleteRange(space, start, end) => return self.delete_range(*space, start, end),
         };
         let sorted = match space {
             Space::Data => &mut self.data,
@@ -66,6 +67,16 @@ impl State {
         };
         self.bytes = self.bytes + new_size - old.as_ref().map_or(0, size);
         self.sequence += 1;
+    }
+
+    fn delete_range(&mut self, space: Space, start: &Bytes, end: &Bytes) {
+        let keys = self.space(space).range(start.clone()..end.clone());
+        let keys: Vec<Bytes> = keys.map(|(key, _)| key.clone()).collect();
+        let sequence = self.sequence + 1;
+        for key in keys {
+            self.apply(&Change::Delete(space, key));
+        }
+        self.sequence = sequence;
     }
 }
 

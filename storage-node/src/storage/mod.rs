@@ -12,7 +12,8 @@
 //! | [`atomic_file`] | small files that are replaced whole or not at all |
 //! | [`recovery`] | how the last run ended; the restart count |
 //! | [`high_water`] | how far the log was on disk, so that a later loss is noticed |
-//! | [`free_space`] | whether the disk is too full for data to grow |
+//! | [`free_space`], `reserve` | how full the disk is, and what ends for it |
+//! | [`lost_database`] | sets a database aside that can't be used any more |
 //! | [`store`] | all of that, opened together |
 //! | [`bounded_queue`] | the queue between async callers and storage threads |
 //! | [`io_pool`] | threads for reads that block, with a bounded queue |
@@ -33,10 +34,12 @@ pub mod free_space;
 pub mod high_water;
 pub mod io_pool;
 pub mod key_encoding;
+pub mod lost_database;
 pub mod memory;
 #[cfg(feature = "simulation")]
 pub mod pace;
 pub mod recovery;
+mod reserve;
 pub mod rocks;
 pub mod rocks_options;
 pub mod store;

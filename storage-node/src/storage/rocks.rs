@@ -92,6 +92,9 @@ impl Engine for RocksEngine {
                 Change::Combine(key, change) => {
                     changes.merge_cf(self.family(Space::Tree), key, change);
                 }
+                Change::DeleteRange(space, start, end) => {
+                    changes.delete_range_cf(self.family(*space), start, end);
+                }
             }
         }
         let mut options = WriteOptions::default();
@@ -146,6 +149,15 @@ impl Engine for RocksEngine {
             flushed.map_err(|error| failed("flush memtables", &error))?;
         }
         Ok(())
+    }
+
+    fn drop_files(&self, space: Space, range: &KeyRange) -> Result<(), EngineError> {
+        let Some(end) = &range.end else {
+            return Ok(()); // no partition is the last one: nobody asks for this
+        };
+        let (family, start) = (self.family(space), &range.start);
+        let dropped = self.db.delete_file_in_range_cf(family, start, end);
+        dropped.map_err(|error| failed("drop files", &error))
     }
 
     fn sequence(&self) -> u64 {
@@ -245,6 +257,9 @@ mod tests {
         }
         fn flush(&self) -> Result<(), EngineError> {
             self.engine.flush()
+        }
+        fn drop_files(&self, space: Space, range: &KeyRange) -> Result<(), EngineError> {
+            self.engine.drop_files(space, range)
         }
         fn sequence(&self) -> u64 {
             self.engine.sequence()

@@ -6,6 +6,7 @@ use rocksdb::{
 };
 
 use super::engine::Space;
+use super::free_space::FreeSpaceSteps;
 use super::sum_block;
 
 /// Filter bits per key: about 1 % of lookups of absent keys read a block in vain.
@@ -63,6 +64,8 @@ pub struct RocksOptions {
     pub background_jobs: u32,
     /// Bytes of log files after which memtables are written out.
     pub log_bytes_max: u64,
+    /// What ends when the disk fills up.
+    pub free_space: FreeSpaceSteps,
 }
 
 impl Default for RocksOptions {
@@ -75,6 +78,7 @@ impl Default for RocksOptions {
             blob_min_bytes: Some(BLOB_MIN_BYTES),
             background_jobs: 2,
             log_bytes_max: 512 * 1024 * 1024,
+            free_space: FreeSpaceSteps::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! An open store: the engine, how the last run ended, the mark of what is on disk, the disk's
 //! free space.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::data_dir::DataDir;
@@ -34,16 +35,23 @@ pub struct Store {
 impl Store {
     /// Opens the database of a data directory. Blocks while the log is replayed.
     pub fn open(data_dir: &DataDir, options: &RocksOptions) -> Result<Self, StoreError> {
+        // First of all: it may make the room that opening takes.
+        let free_space = FreeSpace::of(data_dir.path(), options.free_space);
         let engine = RocksEngine::open(&data_dir.database(), options)?;
-        let mark = data_dir.path().join("high-water");
+        let mark = Self::high_water_mark(data_dir);
         let high_water = HighWater::open(&mark, engine.sequence())?;
-        let recovered = recovery::begin(&engine)?;
+        // A node that knows its cluster has held data, or could have.
+        let recovered = recovery::begin(&engine, data_dir.cluster_id().is_some())?;
         Ok(Self {
             engine: Arc::new(engine),
             recovered,
             high_water: Some(high_water),
-            free_space: Some(FreeSpace::of(data_dir.path())),
+            free_space: Some(free_space),
         })
+    }
+
+    pub(super) fn high_water_mark(data_dir: &DataDir) -> PathBuf {
+        data_dir.path().join("high-water")
     }
 
     /// An empty store that ends with the process: for tests and trials.
@@ -53,7 +61,12 @@ impl Store {
 
     /// A store over any engine, without a high-water mark.
     pub fn over(engine: Arc<dyn Engine>) -> Result<Self, StoreError> {
-        let recovered = recovery::begin(engine.as_ref())?;
+        Self::over_disk_of_node(engine, false)
+    }
+
+    /// The same, of a node that had data before, or had none.
+    pub fn over_disk_of_node(engine: Arc<dyn Engine>, had_data: bool) -> Result<Self, StoreError> {
+        let recovered = recovery::begin(engine.as_ref(), had_data)?;
         Ok(Self {
             engine,
             recovered,

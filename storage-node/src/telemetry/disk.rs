@@ -8,32 +8,11 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::membership::DiskState;
-use crate::storage::free_space::GROWTH_ENDS_PERCENT;
-
 /// Bytes of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DiskSpace {
     pub(crate) free_bytes: u64,
     pub(crate) total_bytes: u64,
-}
-
-/// Free share of the disk, in percent, below which a node takes no vnodes on.
-const LOW_PERCENT: u64 = 20;
-
-impl DiskSpace {
-    /// What that means for the node.
-    pub(crate) fn state(self) -> DiskState {
-        let percent = self
-            .free_bytes
-            .saturating_mul(100)
-            .checked_div(self.total_bytes);
-        match percent {
-            Some(percent) if percent < GROWTH_ENDS_PERCENT => DiskState::Full,
-            Some(percent) if percent < LOW_PERCENT => DiskState::Low,
-            _ => DiskState::Ok,
-        }
-    }
 }
 
 /// Space of the file system that holds `path`. Asks the kernel, not the disk.

@@ -5,6 +5,7 @@ mod child;
 mod damaged_files;
 mod files;
 mod killed;
+mod lost_database;
 mod node;
 #[path = "../one_node/mod.rs"]
 mod one_node;

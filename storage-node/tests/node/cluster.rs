@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use annulus_node::Node;
 use annulus_node::config::{Config, EngineKind};
+use annulus_node::storage::free_space::FreeSpaceSteps;
 use annulus_proto::admin::v1::InstallPlacementRequest;
 use annulus_proto::admin::v1::admin_client::AdminClient;
 use annulus_proto::kv::v1::key_value_client::KeyValueClient;
@@ -57,6 +58,14 @@ pub(crate) fn config(dir: &Path, name: &str, engine: EngineKind) -> Config {
     config.storage.engine = engine;
     config.storage.memtable_bytes = 1 << 20;
     config.storage.block_cache_bytes = 1 << 20;
+    // The disk is the machine's, however full that is.
+    config.storage.free_space = FreeSpaceSteps {
+        warn_percent: 4,
+        background_percent: 3,
+        values_percent: 2,
+        reserve_percent: 1,
+        ..FreeSpaceSteps::default()
+    };
     config
 }
 

@@ -11,6 +11,10 @@ use serde_json::{Value, json};
 use crate::cluster::{Cluster, until};
 use crate::process::{Process, found_ring};
 
+/// Hints are delivered soon. The disk is the machine's, however full that is.
+const CONFIG: &str = "hints: {replay_jitter: 100ms}\n\
+     storage: {free_space: {warn_percent: 4, background_percent: 3, values_percent: 2, reserve_percent: 1}}";
+
 const KEYS: usize = 1000;
 
 /// Partitions of the rings here.
@@ -39,9 +43,8 @@ fn pending(status: &Value) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_node_is_handed_what_it_missed_when_it_is_back() {
-    let more = "hints: {replay_jitter: 100ms}";
-    let (one, two) = (Process::start(more).await, Process::start(more).await);
-    let mut killed = Process::start(more).await;
+    let (one, two) = (Process::start(CONFIG).await, Process::start(CONFIG).await);
+    let mut killed = Process::start(CONFIG).await;
     found_ring(&[&one, &two, &killed]).await;
     killed.kill().await;
 
@@ -75,9 +78,8 @@ async fn a_killed_node_is_handed_what_it_missed_when_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hints_outlive_the_node_that_keeps_them() {
-    let more = "hints: {replay_jitter: 100ms}";
-    let (mut one, two) = (Process::start(more).await, Process::start(more).await);
-    let mut killed = Process::start(more).await;
+    let (mut one, two) = (Process::start(CONFIG).await, Process::start(CONFIG).await);
+    let mut killed = Process::start(CONFIG).await;
     found_ring(&[&one, &two, &killed]).await;
     killed.kill().await;
     let client = reqwest::Client::new();

@@ -31,6 +31,23 @@ impl Process {
     /// Starts a new node, with these lines added to its configuration, and waits until it is alive.
     pub(crate) async fn start(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        Self::start_in(dir, &data, more).await
+    }
+
+    /// The same, with its data in that directory.
+    pub(crate) async fn start_on(data: PathBuf, more: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), &data, more).await
+    }
+
+    /// What restarts processes that end.
+    pub(crate) fn start_again_if_ended(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            self.child = spawn(&self.config);
+        }
+    }
+
+    async fn start_in(dir: tempfile::TempDir, data: &Path, more: &str) -> Self {
         std::fs::write(dir.path().join("key"), "ab".repeat(32)).unwrap();
         let addresses = free_addresses();
         let Addresses {
@@ -39,7 +56,6 @@ impl Process {
             peer,
             admin,
         } = addresses;
-        let data = dir.path().join("data");
         let key = dir.path().join("key");
         let config = dir.path().join("node.yaml");
         let yaml = format!(
@@ -132,7 +148,7 @@ impl Process {
         reqwest::get(url).await.unwrap().json().await.unwrap()
     }
 
-    fn data(&self, key: &str) -> String {
+    pub(crate) fn data(&self, key: &str) -> String {
         format!("http://{}/v1/data/{key}", self.addresses.http)
     }
 }
@@ -165,7 +181,7 @@ pub(crate) async fn found_ring(nodes: &[&Process]) {
     }
 }
 
-fn spawn(config: &Path) -> Child {
+pub(crate) fn spawn(config: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_annulus-node"))
         .arg("--config")
         .arg(config)
@@ -176,7 +192,7 @@ fn spawn(config: &Path) -> Child {
 }
 
 /// Ports that were free a moment ago.
-fn free_addresses() -> Addresses {
+pub(crate) fn free_addresses() -> Addresses {
     let sockets = [(); 4].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     let [grpc, http, peer, admin] = sockets.map(|socket| socket.local_addr().unwrap());
     Addresses {

@@ -1,4 +1,4 @@
-//! After the faults: hints are delivered; anti-entropy brings the owners' copies together, within three of
+//! After the faults: hints are delivered; copies that lack data are rebuilt; anti-entropy brings the owners' copies together, within three of
 //! its intervals (C6), and what hints have lost needs no repair any more; then every key can be read from
 //! all its owners.
 
@@ -25,12 +25,16 @@ const ROUNDS: usize = 40;
 /// Simulated seconds after the faults within which all hints must be delivered.
 const HINTS_WITHIN_S: u64 = 90;
 
-/// Waits for hints and anti-entropy, then reads, and says what the copies hold then.
+/// Simulated seconds after that within which all copies must be whole.
+const WHOLE_WITHIN_S: u64 = 60;
+
+/// Waits for hints, rebuilding and anti-entropy, then reads, and says what the copies hold then.
 pub(crate) async fn drive(
     arena: &Arc<Arena>,
     compared_every: Option<Duration>,
 ) -> Result<Vec<Copies>, Broken> {
     await_hints(arena).await?;
+    await_whole(arena).await?;
     if let Some(interval) = compared_every {
         come_together(arena, 3 * interval + COMPARISON).await?;
     }
@@ -85,6 +89,26 @@ async fn await_hints(arena: &Arena) -> Result<(), Broken> {
     }
     let what = format!("{} hints are left after {HINTS_WITHIN_S} s", pending());
     Err(Broken::new("L2 hints are delivered", what))
+}
+
+/// Within a time every copy has been rebuilt that lacks data. Damage has to be met before it is mended: this
+/// reads everything.
+async fn await_whole(arena: &Arena) -> Result<(), Broken> {
+    let mut unsound = None;
+    for _ in 0..WHOLE_WITHIN_S {
+        let _ = sample(arena).await;
+        unsound = arena.cluster.nodes().iter().find_map(|node| {
+            let vnodes = node.vnodes().into_iter();
+            let mut unsound = vnodes.filter(|vnode| vnode.is_damaged || !vnode.is_serving);
+            Some(format!("{}: {:?}", node.name(), unsound.next()?))
+        });
+        if unsound.is_none() {
+            return Ok(());
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    let what = unsound.unwrap_or_default();
+    Err(Broken::new("L1 the cluster heals", what))
 }
 
 async fn come_together(arena: &Arc<Arena>, within: Duration) -> Result<(), Broken> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use annulus_node::simulation::{Chance, DRIFTS_BY_AT_MOST_MS, SimNode, SyncTakes, Way};
@@ -34,7 +35,7 @@ pub(crate) struct Faults {
     made: Vec<(u64, Fault)>,
     back_at: BTreeMap<usize, Instant>,
     stalled_until: BTreeMap<usize, Instant>,
-    /// The one node whose data is damaged: no other may lose its disk meanwhile.
+    /// The one node that lost data and has not mended itself yet: no other may lose any meanwhile.
     damaged: Option<usize>,
     epoch: u64,
 }
@@ -77,6 +78,7 @@ impl Faults {
             while Instant::now() < until {
                 sleep(Duration::from_millis(50)).await;
                 self.bring_back().await;
+                self.look_after_the_damaged();
             }
             let fault = self.plan.faults[self.chance.index(self.plan.faults.len())];
             let number = self.due;
@@ -158,7 +160,8 @@ impl Faults {
                 self.spoil_disk(fault, &node, chance);
             }
             Fault::Damage => self.damage(at),
-            Fault::Wipe => self.replace_disk(self.damaged.unwrap_or(at)).await,
+            // One node at a time: what more disks lose than writes are promised to survive is gone.
+            Fault::Wipe => self.lose_disk(self.damaged.unwrap_or(at)),
             Fault::Forget => self.forget(at, chance).await,
             Fault::NewEpoch => self.begin_epoch(&node).await,
             Fault::Reset => self.reset_connections(&node, chance),
@@ -207,9 +210,9 @@ impl Faults {
                 node.disk().set_syncs_fail(true);
             }
             _ => {
-                let full = chance.hits(500);
-                self.note(&format!("{}'s disk is full: {full}", node.name()));
-                node.disk().set_full(full);
+                let used = [50, 92, 97, 99][chance.index(4)];
+                self.note(&format!("{}'s disk is {used} % full", node.name()));
+                node.disk().set_used_percent(used);
             }
         }
     }
@@ -270,7 +273,9 @@ impl Faults {
                 "a record of {} is damaged",
                 self.nodes()[at].name()
             ));
-            self.damaged = Some(at);
+            let node = self.nodes()[at].id();
+            self.arena.invariants.forgot(node);
+            self.note_loss(Some(at));
         }
     }
 
@@ -286,47 +291,38 @@ impl Faults {
         }
     }
 
-    /// A node loses its disk, all others well: it comes back empty, and its copies are rebuilt from
-    /// the others' before it serves. The rebuilding stands for a protocol that does not exist yet.
-    async fn replace_disk(&mut self, at: usize) {
-        if self.damaged.is_some_and(|damaged| damaged != at) {
-            return;
-        }
-        self.heal_all_but(at).await;
+    /// A node loses its disk: it comes back empty, and mends itself.
+    fn lose_disk(&mut self, at: usize) {
         let node = self.nodes()[at].clone();
+        self.note(&format!("{} loses its disk", node.name()));
         node.crash();
-        self.back_at.remove(&at);
-        // Whatever counted on the old disk has ended.
-        sleep(LONGEST_REQUEST).await;
-        for other in 0..self.nodes().len() {
-            if other != at && !self.nodes()[other].is_up() {
-                self.start(other).await;
-            }
-        }
-        self.note(&format!("{} comes back with an empty disk", node.name()));
         node.disk().wipe();
         self.arena.invariants.forgot(node.id());
-        for (_, ways) in self
-            .nodes()
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != at)
+        self.note_loss(Some(at));
+    }
+
+    fn note_loss(&mut self, damaged: Option<usize>) {
+        self.damaged = damaged;
+        let lacks_data = &self.arena.lacks_data;
+        lacks_data.store(damaged.is_some(), Ordering::Relaxed);
+    }
+
+    /// Whether a node that had lost data has all of it again.
+    fn is_mended(&self, at: usize) -> bool {
+        let node = &self.nodes()[at];
+        let vnodes = node.vnodes();
+        let are_whole = vnodes.iter().all(|vnode| vnode.is_serving);
+        !vnodes.is_empty() && are_whole && !node.disk().has_damage()
+    }
+
+    fn look_after_the_damaged(&mut self) {
+        if let Some(at) = self.damaged
+            && self.is_mended(at)
         {
-            self.arena
-                .cluster
-                .network()
-                .set_way(ways.id(), node.id(), Way::Cut);
-            self.arena
-                .cluster
-                .network()
-                .set_way(node.id(), ways.id(), Way::Cut);
+            self.note(&format!("{} has mended itself", self.nodes()[at].name()));
+            learn_vnodes(&self.arena, &self.nodes()[at]);
+            self.note_loss(None);
         }
-        node.start_shut().await.expect("an empty disk opens");
-        learn_vnodes(&self.arena, &node);
-        self.rebuild(at).await;
-        self.arena.cluster.network().open_all();
-        node.open();
-        self.damaged = None;
     }
 
     /// A node that stopped in order has lost some of its records when it comes back, and does not know
@@ -341,7 +337,7 @@ impl Faults {
         }
         self.stalled_until.clear();
         node.disk().set_sync_takes(SyncTakes::Usual);
-        node.disk().set_full(false);
+        node.disk().set_used_percent(0);
         let _ = timeout(LONGEST_REQUEST * 2, node.stop()).await;
         node.crash();
         self.back_at.remove(&at);
@@ -395,7 +391,7 @@ impl Faults {
         for at in 0..self.nodes().len() {
             let node = self.nodes()[at].clone();
             node.disk().set_sync_takes(SyncTakes::Usual);
-            node.disk().set_full(false);
+            node.disk().set_used_percent(0);
             node.disk().set_syncs_fail(false);
             node.clock().set_wrong_by_ms(0);
             self.arena.cluster.set_stalled(&node, false);
@@ -413,9 +409,6 @@ impl Faults {
         let failing = self.nodes().len();
         self.heal_all_but(failing).await;
         sleep(LONGEST_REQUEST).await;
-        if let Some(damaged) = self.damaged {
-            self.replace_disk(damaged).await;
-        }
         let longest_jump = u64::try_from(JUMP_MS).expect("positive");
         sleep(Duration::from_millis(longest_jump) + LONGEST_REQUEST).await;
         self.heal_all_but(failing).await;

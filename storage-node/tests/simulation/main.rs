@@ -16,6 +16,7 @@
 //! | [`shrink`] | a failure with fewer faults |
 //! | [`scenarios`] | faults that a seed may not combine |
 //! | [`gossip`] | gossip alone, for a day or in large rings |
+//! | [`slow_disks`] | that nodes find out which disk is slow |
 //! | [`mistakes`] | that mistakes made on purpose are found |
 
 #![warn(clippy::iter_over_hash_type)]
@@ -39,4 +40,5 @@ mod scenarios;
 mod seeds;
 mod session;
 mod shrink;
+mod slow_disks;
 mod workload;

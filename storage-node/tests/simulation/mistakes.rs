@@ -14,7 +14,7 @@ use crate::run::run;
 type Tuned = fn(u64) -> Plan;
 
 /// Each with the plans under which it is looked for, and the seeds within which it must be found.
-const MISTAKES: [(Mistake, Tuned, u64); 28] = [
+const MISTAKES: [(Mistake, Tuned, u64); 31] = [
     (Mistake::AcknowledgeBeforeSync, Plan::short, 10),
     (Mistake::OneAckTooFew, Plan::short, 10),
     (Mistake::MintOnNonOwner, Plan::short, 10),
@@ -43,6 +43,9 @@ const MISTAKES: [(Mistake, Tuned, u64); 28] = [
     (Mistake::ReapByAgeAlone, deleting, 20),
     (Mistake::RemoveWhatChanged, deleting, 20),
     (Mistake::ExpiryRemovesRecord, deleting, 20),
+    (Mistake::RebuildingAnswersAbsent, mending, 20),
+    (Mistake::RebuildFromOne, losing, 40),
+    (Mistake::RebuiltUnderOldId, mending, 40),
 ];
 
 /// Nodes lose records and keep their vnodes, while writes reach few others: what V3 and V4 are for. Hints
@@ -66,11 +69,15 @@ fn forgetful(seed: u64) -> Plan {
         calm_ms: (50, 600),
         compared_every: None,
         faults,
-        hints: HintLimits {
-            max_bytes: 0,
-            ..usual_hints()
-        },
+        hints: no_hints(),
         ..Plan::of(seed)
+    }
+}
+
+fn no_hints() -> HintLimits {
+    HintLimits {
+        max_bytes: 0,
+        ..usual_hints()
     }
 }
 
@@ -160,6 +167,59 @@ fn deleting(seed: u64) -> Plan {
     }
 }
 
+/// Nodes lose data, and have the time to mend themselves, while writes reach few others.
+fn mending(seed: u64) -> Plan {
+    let faults = vec![
+        Fault::Damage,
+        Fault::Damage,
+        Fault::Wipe,
+        Fault::OneWay,
+        Fault::LossyWay,
+        Fault::OpenWays,
+        Fault::OpenWays,
+    ];
+    Plan {
+        nodes: 3,
+        keys: 4,
+        clients: 6,
+        think_ms: 30,
+        lasts: Duration::from_secs(90),
+        storm: Duration::from_secs(90),
+        calm_ms: (200, 1_500),
+        faults,
+        ..Plan::of(seed)
+    }
+}
+
+/// Nodes lose data and mend themselves, while writes miss one node and another is down for a moment. Keys are many, so
+/// that what a node missed is not written again at once; hints are not kept for the same reason.
+fn losing(seed: u64) -> Plan {
+    let faults = vec![
+        Fault::Damage,
+        Fault::Wipe,
+        Fault::Wipe,
+        Fault::Crash,
+        Fault::Crash,
+        Fault::Crash,
+        Fault::OneWay,
+        Fault::OneWay,
+        Fault::OpenWays,
+    ];
+    Plan {
+        nodes: 3,
+        keys: 50,
+        clients: 6,
+        think_ms: 30,
+        lasts: Duration::from_secs(90),
+        storm: Duration::from_secs(90),
+        calm_ms: (200, 1_500),
+        compared_every: None,
+        faults,
+        hints: no_hints(),
+        ..Plan::of(seed)
+    }
+}
+
 /// The first seed that finds it, and the rule.
 fn search(seeds: u64, plan: impl Fn(u64) -> Plan) -> Option<(u64, String)> {
     (1..=seeds).find_map(|seed| Some((seed, run(&plan(seed)).broken?.rule)))
@@ -194,6 +254,8 @@ fn plans_tuned_to_a_mistake_find_nothing_without_it() {
         handing_over,
         split_for_long,
         deleting,
+        mending,
+        losing,
     ] {
         for seed in 1..=4 {
             let plan = plan(seed);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use annulus_node::simulation::{Observer, SimCluster, listen, make};
@@ -65,6 +66,11 @@ pub(crate) fn run_traced(plan: &Plan, whole: bool) -> Report {
 }
 
 fn run_with(plan: &Plan, traced: Option<bool>) -> Report {
+    in_simulation(plan, simulate(plan, traced))
+}
+
+/// Does work on this thread, in the plan's simulated time.
+pub(crate) fn in_simulation<T>(plan: &Plan, work: impl Future<Output = T>) -> T {
     let _mistake = make(plan.mistake);
     let _listening = listen();
     let runtime = Builder::new_current_thread()
@@ -72,10 +78,11 @@ fn run_with(plan: &Plan, traced: Option<bool>) -> Report {
         .start_paused(true)
         .build()
         .expect("a runtime without I/O needs nothing");
-    runtime.block_on(simulate(plan, traced))
+    runtime.block_on(work)
 }
 
-async fn simulate(plan: &Plan, traced: Option<bool>) -> Report {
+/// A plan's nodes, none of them started, and what watches them.
+pub(crate) fn arena(plan: &Plan) -> Arc<Arena> {
     let invariants = Arc::new(Invariants::default());
     let observer: Arc<dyn Observer> = invariants.clone();
     let began = Instant::now();
@@ -86,23 +93,28 @@ async fn simulate(plan: &Plan, traced: Option<bool>) -> Report {
         (plan.hints.clone(), plan.compared_every),
         &observer,
     );
-    if traced.is_some() {
-        cluster.trace().keep_lines();
-    }
     let cluster = Arc::new(cluster);
     invariants.watch_hints(cluster.clone(), plan.hints.ttl, plan.loses_disks());
     invariants.look_at(Some(cluster.layout()));
-    let arena = Arc::new(Arena {
+    Arc::new(Arena {
         cluster,
         invariants,
         recording: Mutex::default(),
         acknowledged: Mutex::default(),
         keys: plan.keys,
         loses_disks: plan.loses_disks(),
+        lacks_data: AtomicBool::new(false),
         began,
         ends: Mutex::new(began),
         think_ms: plan.think_ms,
-    });
+    })
+}
+
+async fn simulate(plan: &Plan, traced: Option<bool>) -> Report {
+    let arena = arena(plan);
+    if traced.is_some() {
+        arena.cluster.trace().keep_lines();
+    }
     let mut faults = Faults::new(plan, arena.clone());
     let broken = go_through(plan, &arena, &mut faults).await.err();
     arena.invariants.look_at(None);
@@ -129,7 +141,7 @@ async fn simulate(plan: &Plan, traced: Option<bool>) -> Report {
         acknowledged,
         reaped: arena.invariants.reaped(),
         faults: faults.made().to_vec(),
-        simulated: began.elapsed(),
+        simulated: arena.began.elapsed(),
         repaired: repaired(&arena),
         trace: lines,
         disks,
@@ -168,7 +180,8 @@ fn repaired(arena: &Arena) -> (u64, u64) {
     })
 }
 
-async fn go_through(plan: &Plan, arena: &Arc<Arena>, faults: &mut Faults) -> Result<(), Broken> {
+/// Starts all nodes. The clients of the plan, which do nothing yet.
+pub(crate) async fn begin(plan: &Plan, arena: &Arc<Arena>) -> Vec<Client> {
     for node in arena.cluster.nodes() {
         if plan.forgets_tail {
             node.disk().forget_tail_at_crashes();
@@ -178,9 +191,12 @@ async fn go_through(plan: &Plan, arena: &Arc<Arena>, faults: &mut Faults) -> Res
         learn_vnodes(arena, node);
     }
     // The last one looks after the cold keys.
-    let mut clients: Vec<_> = (0..=plan.clients)
-        .map(|number| Client::new(number, plan.seed, arena.clone()))
-        .collect();
+    let client = |number| Client::new(number, plan.seed, arena.clone());
+    (0..=plan.clients).map(client).collect()
+}
+
+async fn go_through(plan: &Plan, arena: &Arc<Arena>, faults: &mut Faults) -> Result<(), Broken> {
+    let mut clients = begin(plan, arena).await;
     let mut held = Vec::new();
     let ends = arena.began + plan.lasts;
     while Instant::now() < ends {

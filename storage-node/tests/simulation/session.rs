@@ -52,18 +52,23 @@ pub(crate) fn conclude(
     recording.lock().add(asked, tried);
 }
 
-/// A write that was acknowledged this moment is on disk, and stays there.
+/// A write that was acknowledged this moment is on disk, and stays there. While a node lacks data it may be on one
+/// disk less: that node's, lost between its own confirmation and the last one.
 pub(crate) fn look_at_disks(
     layout: &Layout,
     invariants: &Invariants,
     acknowledged: &Mutex<Acknowledged>,
     asked: &Asked,
     answer: &Answer,
+    lacks_data: bool,
 ) {
     let Answer::Done(done) = answer else { return };
-    if let Some((event, w)) = acknowledged_is_on_disk::promised(asked, done) {
+    if let Some((event, (w, sloppy))) = acknowledged_is_on_disk::promised(asked, done) {
         let about = (&asked.keyspace, &asked.key);
-        invariants.report(acknowledged_is_on_disk::check(layout, about, &event, w));
+        let promise = (w - usize::from(lacks_data), sloppy);
+        invariants.report(acknowledged_is_on_disk::check(
+            layout, about, &event, promise,
+        ));
         let mut acknowledged = acknowledged.lock();
         acknowledged.add(about, &event, done.sloppy);
     }

@@ -1,6 +1,7 @@
 //! The clients of a run: each asks nodes one request after the other, and records what it was told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use annulus_node::simulation::{Done, Seen, SimCluster};
@@ -25,6 +26,8 @@ pub(crate) struct Arena {
     pub(crate) keys: usize,
     /// Writes must be on more than one disk, because disks get lost.
     pub(crate) loses_disks: bool,
+    /// A node has lost data and has not mended itself yet.
+    pub(crate) lacks_data: AtomicBool,
     pub(crate) began: Instant,
     /// When the present storm ends.
     pub(crate) ends: Mutex<Instant>,
@@ -132,6 +135,7 @@ impl Session for Client {
             &self.arena.acknowledged,
             asked,
             &answer,
+            self.arena.lacks_data.load(Ordering::Relaxed),
         );
         cluster.trace().note(format_args!(
             "c{} {} {space}/{key} at {}: {answer}",

@@ -142,6 +142,7 @@ impl Session for Client {
             &self.arena.acknowledged,
             asked,
             &answer,
+            false,
         );
         if self.asker.misses_answer() {
             return Answer::Unknown;

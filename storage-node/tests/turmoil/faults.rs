@@ -170,7 +170,7 @@ impl Faults {
             _ => {
                 let full = self.chance.hits(500);
                 world.note(&format!("{name}'s disk is full: {full}"));
-                disk.set_full(full);
+                disk.set_used_percent(if full { 99 } else { 0 });
             }
         }
     }
@@ -216,7 +216,7 @@ impl Faults {
         for at in 0..world.machines().len() {
             let machine = world.machines()[at].clone();
             machine.disk().set_sync_takes(SyncTakes::Usual);
-            machine.disk().set_full(false);
+            machine.disk().set_used_percent(0);
             machine.disk().set_syncs_fail(false);
             machine.disk().set_stalled(false);
             machine.clock().set_wrong_by_ms(0);

@@ -74,6 +74,9 @@ struct Report {
     epoch: u64,
     version: String,
     vnodes: u32,
+    vnodes_unsound: u32,
+    disk_room: String,
+    disk_slow: bool,
     keys: u64,
     data_bytes: u64,
     disk_free_bytes: u64,
@@ -186,6 +189,15 @@ fn disagreement(placement: &Placement, node: &Node, status: &GetStatusResponse) 
     if status.fingerprint != placement.fingerprint() {
         return Some("holds another placement of the same epoch".to_owned());
     }
+    if status.disk_room == "no_values" {
+        return Some("disk is full, values are refused".to_owned());
+    }
+    if status.vnodes_unsound > 0 {
+        return Some(format!("rebuilds {} vnodes", status.vnodes_unsound));
+    }
+    if status.disk_slow {
+        return Some("has a slow disk".to_owned());
+    }
     (status.comparisons_overdue > 0).then(|| {
         let bound = show_seconds(status.comparison_bound_ms as f64 / 1000.0);
         let overdue = status.comparisons_overdue;
@@ -259,6 +271,9 @@ fn report(placement: &Placement, status: GetStatusResponse) -> Report {
         epoch: status.epoch,
         version: status.version,
         vnodes: status.vnodes,
+        vnodes_unsound: status.vnodes_unsound,
+        disk_room: status.disk_room,
+        disk_slow: status.disk_slow,
         keys: status.keys,
         data_bytes: status.data_bytes,
         disk_free_bytes: status.disk_free_bytes,

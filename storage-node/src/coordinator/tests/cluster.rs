@@ -23,6 +23,7 @@ use crate::config::{HintLimits, Limits};
 use crate::coordinator::{
     Coordinator, CoordinatorMetrics, CoordinatorParts, Delete, Deleted, Found, Get, Put, Written,
 };
+use crate::disk_pace::DiskStanding;
 use crate::entropy::SeededRandomness;
 use crate::hints::{HintMetrics, HintParts, Hints, Replayer, ReplayerParts};
 use crate::keyspace::{ConflictPolicy, Keyspace, Keyspaces};
@@ -34,6 +35,7 @@ use crate::overload::Overload;
 use crate::peer::{Call, PeerCallError, Peers, Reachability, Responder, Transport};
 use crate::placement::tests::{document_of, memory_replica_with};
 use crate::placement::{Home, PlacementStore};
+use crate::rebuild::{RebuildMetrics, RebuildOptions, Rebuilder, RebuilderParts};
 use crate::replica::{KeyAddress, Reclaim, ReclaimStep, Reclaimed, Replica, TombstoneRule};
 
 /// What is wrong with the way to a node.
@@ -143,6 +145,14 @@ impl Transport for MemoryTransport {
     }
 }
 
+/// How nodes of tests are filled.
+const REBUILD: RebuildOptions = RebuildOptions {
+    bytes_per_second: 1 << 30,
+    page_bytes: 1 << 20,
+    retry: Duration::from_millis(5),
+    longest_request: Duration::from_millis(100),
+};
+
 /// One node.
 pub(crate) struct TestNode {
     pub(crate) id: NodeId,
@@ -154,9 +164,20 @@ pub(crate) struct TestNode {
     metrics: CoordinatorMetrics,
     pub(crate) hints: Hints,
     replayer: Replayer,
+    /// What it knows of disks.
+    pub(crate) disks: DiskStanding,
     /// What it believes of the others.
     pub(crate) view: MembershipView,
     membership: Membership,
+}
+
+fn own_state(hints: Hints) -> OwnState {
+    OwnState {
+        generation: 1,
+        requests_in_flight: Box::new(|| 0),
+        disk: Box::new(DiskState::default),
+        hint_backlog_bytes: Box::new(move || hints.backlog_bytes()),
+    }
 }
 
 impl TestNode {
@@ -184,12 +205,14 @@ impl TestNode {
         let metrics = CoordinatorMetrics::default();
         let tasks = TaskTracker::new();
         let view = MembershipView::default();
+        let disks = DiskStanding::default();
         let seed = u64::try_from(id.0.as_u128()).unwrap();
         let peers = Peers::new(transport, placement.clone(), clock.clone());
+        let overload = Overload::new(&Limits::default(), clock.clone(), &mut Registry::default());
         let hints = Hints::load(HintParts {
             limits: hint_limits(),
             disk_bytes: None,
-            overload: Overload::new(&Limits::default(), clock.clone(), &mut Registry::default()),
+            overload: overload.clone(),
             replica: replica.clone(),
             keyspaces: keyspaces.clone(),
             clock: clock.clone(),
@@ -207,12 +230,25 @@ impl TestNode {
             tasks: tasks.clone(),
             stop: CancellationToken::new(),
         });
+        let rebuilder = Rebuilder::new(RebuilderParts {
+            replica: replica.clone(),
+            peers: peers.clone(),
+            placement: placement.clone(),
+            keyspaces: keyspaces.clone(),
+            overload,
+            clock: clock.clone(),
+            randomness: Arc::new(SeededRandomness::new(seed)),
+            options: REBUILD,
+            metrics: RebuildMetrics::default(),
+        });
+        tokio::spawn(rebuilder.run());
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: placement.clone(),
             keyspaces: keyspaces.clone(),
             replica: replica.clone(),
             peers: peers.clone(),
             hints: hints.clone(),
+            disks: disks.clone(),
             membership: view.clone(),
             clock: clock.clone(),
             randomness: Arc::new(SeededRandomness::new(seed)),
@@ -225,15 +261,7 @@ impl TestNode {
             placement: placement.clone(),
             peers,
             view: view.clone(),
-            own: OwnState {
-                generation: 1,
-                requests_in_flight: Box::new(|| 0),
-                disk: Box::new(DiskState::default),
-                hint_backlog_bytes: Box::new({
-                    let hints = hints.clone();
-                    move || hints.backlog_bytes()
-                }),
-            },
+            own: own_state(hints.clone()),
             clock: clock.clone(),
             randomness: Arc::new(SeededRandomness::new(seed)),
             tasks: TaskTracker::new(),
@@ -245,7 +273,7 @@ impl TestNode {
             replica.clone(),
             coordinator.clone(),
             hints.clone(),
-            membership.clone(),
+            (membership.clone(), disks.clone()),
             clock.clone(),
         );
         Self {
@@ -258,6 +286,7 @@ impl TestNode {
             metrics,
             hints,
             replayer,
+            disks,
             view,
             membership,
         }
@@ -304,6 +333,27 @@ impl TestNode {
     /// Repairs that this node's reads did not make, because the key was being removed.
     pub(crate) fn repairs_left_to_reaping(&self) -> u64 {
         self.metrics.repairs_left_to_reaping.get()
+    }
+
+    /// Whether one of its vnodes minted an event that the clock covers.
+    pub(crate) fn has_minted_in(&self, clock: &VersionVector) -> bool {
+        let own: Vec<_> = self
+            .replica
+            .vnodes()
+            .iter()
+            .map(|vnode| vnode.vnode_id)
+            .collect();
+        clock.iter().any(|(actor, _)| own.contains(&actor.vnode))
+    }
+
+    /// Waits until all that this node owns was filled.
+    pub(crate) async fn until_whole(&self) {
+        let patience = SystemClock.now() + Duration::from_secs(10);
+        while !self.replica.unsound().is_empty() {
+            let left = self.replica.unsound();
+            assert!(SystemClock.now() < patience, "not filled: {left:?}");
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// What this node's own copy holds.

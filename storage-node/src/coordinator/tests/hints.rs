@@ -201,5 +201,6 @@ async fn what_its_target_no_longer_owns_goes_to_all_who_do() {
     }
     minter.deliver_hints();
     until("it is handed over", async || minter.hints_pending() == 0).await;
+    cluster.nodes[heir].until_whole().await;
     assert!(cluster.nodes[heir].copy(&ask).await.is_some());
 }

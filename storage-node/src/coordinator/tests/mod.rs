@@ -9,6 +9,7 @@ mod placements;
 mod reads;
 mod reaping;
 mod sloppy;
+mod slow_disks;
 mod writes;
 
 pub(crate) use cluster::{Ask, TestNode};

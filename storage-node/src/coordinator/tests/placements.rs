@@ -43,9 +43,13 @@ async fn nodes_with_an_old_placement_or_none_are_told_the_new_one_by_who_asks_th
         .unwrap();
     let new = &cluster.nodes[0];
     new.placement.install(cluster.placement(2)).await.unwrap();
+    new.until_whole().await;
     let ask = Ask::key("k").w("all").r("all");
     let (owners, _) = cluster.owners(&ask);
     new.put(&ask, "value").await.unwrap();
+    for owner in &owners {
+        cluster.nodes[*owner].until_whole().await;
+    }
     assert_eq!(new.values(&ask).await, ["value"]);
     for owner in owners {
         assert_eq!(epoch_of(&cluster.nodes[owner]), RingEpoch(2));
@@ -77,6 +81,7 @@ async fn a_write_that_meets_a_new_placement_goes_on_with_its_dot_to_the_new_owne
     minting.put(&ask, "value").await.unwrap();
     assert_eq!(epoch_of(minting), RingEpoch(2));
     let new_owners = [owners[0], owners[1], others[0]];
+    cluster.nodes[others[0]].until_whole().await;
     let mut dots = Vec::new();
     for owner in new_owners {
         let copy = cluster.nodes[owner].copy(&ask).await.unwrap();

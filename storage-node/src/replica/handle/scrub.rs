@@ -1,4 +1,5 @@
-//! Reading a vnode back and comparing it with its hash tree.
+//! Reading a vnode back and comparing it with its hash tree. A vnode whose records can't be read is noted as damaged,
+//! to be rebuilt.
 
 use annulus_ring::{PartitionCount, PartitionId};
 use tokio::sync::oneshot;
@@ -26,7 +27,7 @@ impl Replica {
         partition: PartitionId,
         first: u32,
     ) -> Result<Scrubbed, ReplicaError> {
-        self.shared.vnodes.get(partition)?;
+        let vnode = self.shared.vnodes.get(partition)?;
         let engine = self.shared.engine.clone();
         let read = self.on_disk(move || {
             let (mut suspects, mut part) = (Vec::new(), Scrubbed::default());
@@ -49,7 +50,10 @@ impl Replica {
             }
             Ok::<_, EngineError>((suspects, part))
         });
-        let (suspects, mut part) = read.await??;
+        let (suspects, mut part) = self.intact(&vnode, read.await?)?;
+        if part.unreadable > 0 {
+            let _ = self.damaged(&vnode, format!("{} blocks of leaves", part.unreadable));
+        }
         for block in suspects {
             part.wrong += self.mend_tree(partitions, partition, block).await?.wrong;
         }

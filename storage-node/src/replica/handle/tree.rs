@@ -1,4 +1,8 @@
 //! What anti-entropy asks of a replica.
+//!
+//! A vnode that lacks its data refuses, as it refuses reads; damage that is met is noted, as in reads.
+
+use std::sync::Arc;
 
 use annulus_ring::{PartitionCount, PartitionId};
 use tokio::sync::oneshot;
@@ -6,8 +10,9 @@ use tokio::sync::oneshot;
 use super::Replica;
 use crate::hash_tree::{Block, Leaf, LeafKeys};
 use crate::replica::committer::Operation;
+use crate::replica::vnode::Vnode;
 use crate::replica::{ReplicaError, stored_tree};
-use crate::storage::{Sum, SumBlock};
+use crate::storage::{EngineError, Sum, SumBlock};
 
 /// Reading the keys of leaves ends after so many bytes of records.
 const LEAF_KEYS_BYTES: usize = 4 * 1024 * 1024;
@@ -41,7 +46,8 @@ impl Replica {
         if blocks == [Block::ROOT] {
             return Ok(vec![self.root_block(partition).await?]);
         }
-        self.shared.vnodes.get(partition)?;
+        let vnode = self.shared.vnodes.get(partition)?;
+        let since = vnode.readable()?;
         let root = if blocks.contains(&Block::ROOT) {
             self.root_block(partition).await?
         } else {
@@ -53,9 +59,12 @@ impl Replica {
                 Block::ROOT => Ok(root.clone()),
                 block => stored_tree::block(engine.as_ref(), partition, block),
             };
-            blocks.into_iter().map(one).collect::<Result<_, _>>()
+            let found = blocks.into_iter().map(one);
+            found.collect::<Result<Vec<_>, EngineError>>()
         });
-        Ok(read.await??)
+        let found = self.intact(&vnode, read.await?)?;
+        vnode.still_readable(since)?;
+        Ok(found)
     }
 
     /// The keys of leaves, in the order asked for; after some mebibytes the rest is left out, never all.
@@ -65,7 +74,8 @@ impl Replica {
         partition: PartitionId,
         leaves: Vec<Leaf>,
     ) -> Result<Vec<LeafKeys>, ReplicaError> {
-        self.shared.vnodes.get(partition)?;
+        let vnode = self.shared.vnodes.get(partition)?;
+        let since = vnode.readable()?;
         let engine = self.shared.engine.clone();
         let read = self.on_disk(move || {
             let (mut found, mut bytes) = (Vec::with_capacity(leaves.len()), 0);
@@ -77,20 +87,31 @@ impl Replica {
                     break;
                 }
             }
-            Ok::<_, ReplicaError>(found)
+            Ok::<_, EngineError>(found)
         });
-        let found = read.await??;
-        let damaged = found.iter().filter(|leaf| leaf.keys.is_none()).count();
-        self.shared.metrics.corrupt_records.inc_by(damaged as u64);
+        let found = self.intact(&vnode, read.await?)?;
+        vnode.still_readable(since)?;
+        for leaf in found.iter().filter(|leaf| leaf.keys.is_none()) {
+            // Whoever compares is told which leaf; the vnode is mended for it.
+            let _ = self.damaged(&vnode, format!("a record of {:?}", leaf.leaf));
+        }
         Ok(found)
     }
 
     async fn root_block(&self, partition: PartitionId) -> Result<SumBlock, ReplicaError> {
         let vnode = self.shared.vnodes.get(partition)?;
-        if let Some(root) = vnode.root() {
-            return Ok(root);
-        }
-        let (reply, answer) = oneshot::channel();
+        let since = vnode.readable()?;
+        let root = match vnode.root() {
+            Some(root) => root,
+            None => self.read_root(vnode.clone()).await?,
+        };
+        // What a vnode holds that is being filled is not what it should be compared by.
+        vnode.still_readable(since)?;
+        Ok(root)
+    }
+
+    async fn read_root(&self, vnode: Arc<Vnode>) -> Result<SumBlock, ReplicaError> {
+        let (partition, (reply, answer)) = (vnode.partition(), oneshot::channel());
         self.shared
             .enqueue(partition, Operation::ReadRoot { vnode, reply })?;
         answer

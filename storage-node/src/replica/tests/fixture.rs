@@ -101,6 +101,8 @@ impl Fixture {
         let randomness = Arc::new(SystemRandomness);
         let replica =
             Replica::start(&options, store, &as_clock, randomness, &mut registry).unwrap();
+        // The ring begins: nothing has to be filled.
+        replica.own(partitions(), RingEpoch::FIRST).await.unwrap();
         replica.own(partitions(), EPOCH).await.unwrap();
         Self {
             engine,

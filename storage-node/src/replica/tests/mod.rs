@@ -7,6 +7,7 @@ mod fencing;
 mod fixture;
 #[path = "../../../tests/one_node/mod.rs"]
 mod one_node;
+mod rebuilding;
 mod reclaiming;
 mod restarting;
 mod trees;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use annulus_causality::KeyState;
 use annulus_ring::{PartitionCount, PartitionId};
 
 use super::fixture::{Fixture, merge, partitions, write};
 use crate::antientropy::exchange::{Exchange, Outcome, RoundLimit, Step};
 use crate::hash_tree::{self as tree, Way};
-use crate::replica::stored_tree;
+use crate::replica::{ReplicaError, stored_tree};
 use crate::storage::{
     Batch, Engine, KeyRange, Persistence, ScanLimit, Space, Sum, SumBlock, key_encoding, sum_block,
 };
@@ -106,6 +107,77 @@ async fn data_of_a_program_that_kept_no_trees_gets_them() {
     assert_eq!(fixture.check_trees().await, 50);
     fixture.replica.keep_trees(count()).await.unwrap();
     assert_eq!(fixture.check_trees().await, 50, "only once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vnode_gives_up_its_tree_with_its_data_and_gets_one_as_it_is_filled() {
+    let fixture = Fixture::new().await;
+    fixture.fill(0..50).await;
+    assert_eq!(
+        fixture.check_trees().await,
+        50,
+        "and is in memory from here"
+    );
+    let key = fixture.kv("key-7");
+    let partition = key.partition();
+    let replica = &fixture.replica;
+    let states = replica.states(partition, None, usize::MAX).await.unwrap();
+    replica.give_up(partition, 1).await.unwrap();
+    let blocks = fixture
+        .engine
+        .scan(Space::Tree, &tree::tree_range(partition), ALL);
+    assert!(blocks.unwrap().is_empty());
+    let refused = [
+        replica.tree_root(partition).await.err(),
+        replica
+            .tree_blocks(partition, vec![tree::Block::ROOT])
+            .await
+            .err(),
+        replica
+            .leaf_keys(count(), partition, Vec::new())
+            .await
+            .err(),
+    ];
+    for refused in refused {
+        let refused = refused.expect("nobody compares with a vnode that lacks its data");
+        assert!(
+            matches!(refused, ReplicaError::Rebuilding { .. }),
+            "{refused}"
+        );
+    }
+    for stored in &states.states {
+        let address = fixture.kv(&stored.key.to_string());
+        let state = KeyState::decode(&stored.state).unwrap();
+        replica.merge(merge(&address, &state)).await.unwrap();
+    }
+    replica.serve(partition, 2).await.unwrap();
+    assert_eq!(fixture.check_trees().await, 50);
+    let fixture = fixture.restart().await;
+    assert_eq!(fixture.check_trees().await, 50, "and on disk");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_met_by_a_scrub_or_a_comparison_is_noted() {
+    for scrubbed in [true, false] {
+        let fixture = Fixture::new().await;
+        let key = fixture.kv("k");
+        fixture.put(&key, "v").await;
+        fixture.engine.damage_the_only_record();
+        let replica = &fixture.replica;
+        if scrubbed {
+            let mut next = Some(0);
+            while let Some(first) = next {
+                let part = replica.scrub(count(), key.partition(), first).await;
+                next = part.unwrap().next;
+            }
+        } else {
+            let leaves = vec![key.leaf()];
+            let keys = replica.leaf_keys(count(), key.partition(), leaves).await;
+            assert!(keys.unwrap()[0].keys.is_none());
+        }
+        let unsound = replica.unsound();
+        assert!(unsound[0].is_damaged && unsound[0].partition == key.partition());
+    }
 }
 
 /// Compares two replicas' copies of a partition and moves what differs.

@@ -13,7 +13,8 @@ use super::status::StatusSource;
 use crate::antientropy::{ComparisonStatus, Reason};
 use crate::clock::milliseconds;
 use crate::placement::{InstallError, PlacementRefused};
-use crate::replica::{DigestPage, Replica};
+use crate::replica::{DigestPage, Rebuilding, Replica, ReplicaError};
+use crate::storage::Sum;
 
 /// Looks after this node.
 #[derive(Debug, Clone)]
@@ -76,8 +77,15 @@ impl Admin for AdminService {
         let mut vnodes = Vec::new();
         for vnode in self.status.replica().vnodes() {
             let tree = self.status.replica().tree_root(vnode.partition).await;
-            // Given up since it was listed.
-            let Ok(tree) = tree else { continue };
+            let tree = match tree {
+                Ok(tree) => tree,
+                // It lacks its data: there is nothing to compare.
+                Err(ReplicaError::Rebuilding { .. } | ReplicaError::Corrupt { .. }) => {
+                    Sum::default()
+                }
+                // Given up since it was listed.
+                Err(_) => continue,
+            };
             let own = comparisons
                 .iter()
                 .filter(|comparison| comparison.partition == vnode.partition);
@@ -88,6 +96,9 @@ impl Admin for AdminService {
                 tree_hash: tree.hash,
                 tree_keys: tree.keys,
                 comparisons: own.map(write_comparison).collect(),
+                serving: vnode.is_serving,
+                damaged: vnode.is_damaged,
+                rebuilding: vnode.rebuilding.as_ref().map(write_rebuilding),
             });
         }
         Ok(Response::new(pb::ListVnodesResponse { vnodes }))
@@ -122,6 +133,18 @@ impl Admin for AdminService {
         let reason = "this node and that one are not both owners of the partition";
         let refused = RequestError::rejected(ErrorCode::NotFound, reason);
         Err(write_status(&refused))
+    }
+}
+
+fn write_rebuilding(rebuilding: &Rebuilding) -> pb::Rebuilding {
+    let sources = || rebuilding.sources.values();
+    let read = sources().filter(|source| source.done).count();
+    pb::Rebuilding {
+        origin: rebuilding.origin.as_str().to_owned(),
+        since_ms: rebuilding.since_ms,
+        owners_read: u32::try_from(read).unwrap_or(u32::MAX),
+        keys: sources().map(|source| source.keys).sum(),
+        bytes: sources().map(|source| source.bytes).sum(),
     }
 }
 

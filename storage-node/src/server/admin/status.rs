@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::antientropy::AntiEntropy;
 use crate::clock::{Clock, milliseconds};
+use crate::disk_pace::{DiskStanding, micros};
 use crate::hints::{Hints, TargetBacklog};
 use crate::membership::{DiskState, Liveness, Membership, Sighting};
 use crate::peer::TonicTransport;
@@ -42,6 +43,7 @@ pub(crate) struct Sources {
     pub(crate) membership: Membership,
     pub(crate) anti_entropy: AntiEntropy,
     pub(crate) reaping: ReapingStatus,
+    pub(crate) disks: DiskStanding,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
@@ -72,6 +74,11 @@ pub(super) struct JsonStatus {
     peers: Vec<JsonPeer>,
     hints: Vec<JsonHints>,
     repairs_needed: u32,
+    vnodes_unsound: u32,
+    disk_room: String,
+    disk_slow: bool,
+    disk_sync_p99_us: u64,
+    disk_read_p99_us: u64,
     reaping: JsonReaping,
 }
 
@@ -150,6 +157,7 @@ impl StatusSource {
         let estimates = replica.estimates();
         let peers = peers(&self.0.transport, &self.0.membership);
         let lag = self.0.anti_entropy.lag();
+        let slowness = self.0.disks.own();
         GetStatusResponse {
             node_id: node_id.to_string(),
             name: name.clone(),
@@ -179,6 +187,11 @@ impl StatusSource {
             repairs_needed: u32::try_from(self.0.hints.repairs_needed().len()).unwrap_or(u32::MAX),
             local_health: self.0.membership.local_health(),
             reaping: Some(write_reaping(&self.0.reaping.report())),
+            vnodes_unsound: u32::try_from(replica.unsound().len()).unwrap_or(u32::MAX),
+            disk_room: replica.room().as_str().to_owned(),
+            disk_slow: slowness.is_slow,
+            disk_sync_p99_us: micros(slowness.pace.sync),
+            disk_read_p99_us: micros(slowness.pace.read),
         }
     }
 
@@ -228,6 +241,11 @@ impl StatusSource {
                     accusers: peer.accusers,
                 })
                 .collect(),
+            vnodes_unsound: status.vnodes_unsound,
+            disk_room: status.disk_room,
+            disk_slow: status.disk_slow,
+            disk_sync_p99_us: status.disk_sync_p99_us,
+            disk_read_p99_us: status.disk_read_p99_us,
             hints: status.hints.into_iter().map(JsonHints::from).collect(),
             repairs_needed: status.repairs_needed,
             reaping: json_reaping(status.reaping.unwrap_or_default()),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use super::SimNode;
-use crate::clock::Clock as _;
 use crate::entropy::Randomness;
 use crate::hints::Hints;
 use crate::membership::{
@@ -27,7 +26,7 @@ impl SimNode {
             placement: placement.clone(),
             peers,
             view,
-            own: self.own_state(replica, hints.clone()),
+            own: own_state(replica, hints.clone()),
             clock: self.clock.clone(),
             randomness,
             // They end by their deadlines, and nobody waits for them.
@@ -35,22 +34,16 @@ impl SimNode {
             metrics: MembershipMetrics::default(),
         })
     }
+}
 
-    fn own_state(&self, replica: &Replica, hints: Hints) -> OwnState {
-        let free_space = self.disk.free_space();
-        let clock = self.clock.clone();
-        let disk = move || {
-            if free_space.allows_growth(clock.now()) {
-                DiskState::Ok
-            } else {
-                DiskState::Full
-            }
-        };
-        OwnState {
-            generation: replica.generation(),
-            requests_in_flight: Box::new(|| 0),
-            disk: Box::new(disk),
-            hint_backlog_bytes: Box::new(move || hints.backlog_bytes()),
-        }
+fn own_state(replica: &Replica, hints: Hints) -> OwnState {
+    OwnState {
+        generation: replica.generation(),
+        requests_in_flight: Box::new(|| 0),
+        disk: Box::new({
+            let replica = replica.clone();
+            move || DiskState::of(replica.room(), replica.has_unsound())
+        }),
+        hint_backlog_bytes: Box::new(move || hints.backlog_bytes()),
     }
 }

@@ -1,0 +1,210 @@
+//! Goes from vnode to vnode, as long as there is one to mend: one at a time, so that what is taken from others is
+//! bounded by one rate.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annulus_ring::{NodeId, PartitionId, Placement};
+use tokio::time::{Instant, sleep};
+
+use super::{RebuildMetrics, RebuildOptions};
+use crate::clock::Clock;
+use crate::entropy::Randomness;
+use crate::keyspace::Keyspaces;
+use crate::overload::{Allowance, Overload};
+use crate::peer::Peers;
+use crate::placement::PlacementStore;
+use crate::replica::{Origin, Rebuilding, Replica, ReplicaError, Unsound, owners_needed};
+
+/// What a rebuilder is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct RebuilderParts {
+    /// This node's copies.
+    pub(crate) replica: Replica,
+    /// The other nodes.
+    pub(crate) peers: Peers,
+    /// Who owns what.
+    pub(crate) placement: PlacementStore,
+    /// The keyspaces.
+    pub(crate) keyspaces: Arc<Keyspaces>,
+    /// How far it gives way to clients.
+    pub(crate) overload: Overload,
+    /// Time.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Randomness: nodes that try the same at once don't try again at once.
+    pub(crate) randomness: Arc<dyn Randomness>,
+    /// How.
+    pub(crate) options: RebuildOptions,
+    /// Figures.
+    pub(crate) metrics: RebuildMetrics,
+}
+
+/// Mends this node's vnodes.
+#[derive(Debug)]
+pub(crate) struct Rebuilder {
+    pub(super) parts: RebuilderParts,
+    pub(super) allowance: Allowance,
+    /// When each loss was seen first in this run, and which memory of the vnode it took.
+    lost_at: BTreeMap<PartitionId, (u64, Instant)>,
+}
+
+/// One vnode that is being mended, under one placement.
+pub(super) struct Job {
+    pub(super) placement: Arc<Placement>,
+    pub(super) partition: PartitionId,
+    pub(super) incarnation: u64,
+    /// The partition's other owners.
+    pub(super) others: Vec<NodeId>,
+}
+
+impl Rebuilder {
+    /// A rebuilder made of these parts.
+    pub(crate) fn new(parts: RebuilderParts) -> Self {
+        let (rate, now) = (parts.options.bytes_per_second, parts.clock.now());
+        Self {
+            allowance: Allowance::new(rate, Duration::ZERO, now),
+            lost_at: BTreeMap::new(),
+            parts,
+        }
+    }
+
+    /// Works until it is dropped. That is safe at any moment: what was done is on disk.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let seen = self.parts.placement.epoch();
+            let left = self.mend_all().await;
+            let retry = self.retry();
+            tokio::select! {
+                biased;
+                () = self.parts.replica.attention() => {}
+                () = self.parts.placement.epoch_after(seen) => {}
+                () = sleep(retry), if left => {}
+            }
+        }
+    }
+
+    /// One attempt for each unsound vnode. Whether any is left that another attempt could mend.
+    async fn mend_all(&mut self) -> bool {
+        let unsound = self.parts.replica.unsound();
+        let count = |vnodes: &[Unsound]| i64::try_from(vnodes.len()).unwrap_or(i64::MAX);
+        self.parts.metrics.unsound.set(count(&unsound));
+        let Some(placement) = self.parts.placement.current() else {
+            return false; // its coming wakes us up
+        };
+        let mut left = false;
+        for vnode in unsound {
+            left |= !self.mend(&placement, vnode).await;
+        }
+        self.parts
+            .metrics
+            .unsound
+            .set(count(&self.parts.replica.unsound()));
+        left
+    }
+
+    /// Whether nothing is left to do for this vnode.
+    async fn mend(&mut self, placement: &Arc<Placement>, vnode: Unsound) -> bool {
+        let Some(job) = self.job(placement, &vnode) else {
+            return true;
+        };
+        let mended = match vnode.rebuilding {
+            // Also in the middle of being filled: what it took so far is damaged, too.
+            _ if vnode.is_damaged => self.give_up(&job).await,
+            None => Ok(true),
+            Some(rebuilding) if self.is_quiet(&job, rebuilding.origin) => {
+                self.fill(&job, rebuilding).await
+            }
+            Some(_) => Ok(false),
+        };
+        mended.unwrap_or_else(|error| {
+            tracing::debug!(partition = %job.partition, %error, "vnode not mended");
+            false
+        })
+    }
+
+    fn job(&self, placement: &Arc<Placement>, vnode: &Unsound) -> Option<Job> {
+        let own = self.parts.placement.own_index(placement)?;
+        let owners = placement.owners(vnode.partition);
+        if !owners.contains(&own) {
+            return None;
+        }
+        let others = owners.iter().filter(|owner| **owner != own);
+        Some(Job {
+            placement: placement.clone(),
+            partition: vnode.partition,
+            incarnation: vnode.incarnation,
+            others: others.map(|owner| placement.node(*owner).id).collect(),
+        })
+    }
+
+    /// A damaged vnode gives up its data, if enough others have theirs. It is filled in a later attempt.
+    async fn give_up(&self, job: &Job) -> Result<bool, ReplicaError> {
+        let needed = owners_needed(job.others.len());
+        if job.others.len() < needed {
+            return Ok(true); // there is nobody to take the data from: all but the damaged keys stays
+        }
+        let replica = &self.parts.replica;
+        if self.serving_others(job).await < needed {
+            return Ok(false);
+        }
+        replica.set_suspended(job.partition, true);
+        // Asked again: one that does the same at this moment has stopped serving, or sees that we have.
+        if self.serving_others(job).await < needed {
+            replica.set_suspended(job.partition, false);
+            return Ok(false);
+        }
+        let given_up = replica.give_up(job.partition, job.incarnation).await;
+        if given_up.is_err() {
+            replica.set_suspended(job.partition, false);
+        }
+        given_up?;
+        self.parts.metrics.given_up.inc();
+        Ok(false)
+    }
+
+    async fn serving_others(&self, job: &Job) -> usize {
+        let mut serving = 0;
+        for other in &job.others {
+            let who = self.ask_for_page(job, *other, None, 0).await;
+            serving += usize::from(who.is_ok_and(|who| who.serving));
+        }
+        serving
+    }
+
+    /// Whether every request has ended that may have counted on what was lost.
+    fn is_quiet(&mut self, job: &Job, origin: Origin) -> bool {
+        if origin == Origin::New {
+            return true; // nothing ever counted on it
+        }
+        let now = self.parts.clock.now();
+        let seen = self.lost_at.entry(job.partition);
+        let seen = seen.or_insert((job.incarnation, now));
+        if seen.0 != job.incarnation {
+            *seen = (job.incarnation, now);
+        }
+        now >= seen.1 + self.parts.options.longest_request
+    }
+
+    async fn fill(&mut self, job: &Job, mut rebuilding: Rebuilding) -> Result<bool, ReplicaError> {
+        for other in &job.others {
+            if !rebuilding.is_read(*other) {
+                self.pull(job, *other, &mut rebuilding).await?;
+            }
+        }
+        if !rebuilding.is_complete(&job.others) {
+            return Ok(false);
+        }
+        let replica = &self.parts.replica;
+        replica.serve(job.partition, job.incarnation).await?;
+        self.parts.metrics.made_whole.inc();
+        Ok(true)
+    }
+
+    /// Half as long to one and a half times as long as configured.
+    fn retry(&self) -> Duration {
+        let retry = self.parts.options.retry;
+        let share = u32::try_from(self.parts.randomness.u64() % 1000).expect("below 1000");
+        retry / 2 + retry * share / 1000
+    }
+}

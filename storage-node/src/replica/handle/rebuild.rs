@@ -1,0 +1,184 @@
+//! What is asked of a replica to rebuild vnodes: here, and for those of other nodes.
+
+use annulus_causality::VnodeId;
+use annulus_ring::PartitionId;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::Replica;
+use crate::replica::committer::Operation;
+use crate::replica::error::ReplicaError;
+use crate::replica::operation::{StatesPage, StoredState, Unsound};
+use crate::replica::rebuilding::{Origin, Rebuilding};
+use crate::replica::record;
+use crate::replica::stage::StageChange;
+use crate::replica::vnode::Vnode;
+use crate::storage::{Entry, ScanLimit, key_encoding};
+
+/// One page of states has at most so many.
+const STATES_PAGE_ENTRIES: usize = 4096;
+
+impl Replica {
+    /// Some of a vnode's states, for another owner that has lost its own: begin with `None`, go on with
+    /// [`StatesPage::last`]. Nothing but who it is, for `bytes` = 0. A vnode that serves answers, and one that is
+    /// new: that has all it ever held.
+    pub async fn states(
+        &self,
+        partition: PartitionId,
+        after: Option<Bytes>,
+        bytes: usize,
+    ) -> Result<StatesPage, ReplicaError> {
+        let vnode = self.shared.vnodes.get(partition)?;
+        let standing = Standing::of(&vnode)?;
+        let limit = ScanLimit {
+            entries: STATES_PAGE_ENTRIES,
+            bytes,
+        };
+        let found = match bytes {
+            0 => Vec::new(),
+            _ => self.scan(&vnode, after, limit).await?,
+        };
+        let states = found.iter().map(|entry| self.stored_state(&vnode, entry));
+        let states = states.collect::<Result<_, _>>()?;
+        if Standing::of(&vnode)? != standing {
+            return Err(ReplicaError::Rebuilding { partition });
+        }
+        Ok(StatesPage {
+            vnode: standing.vnode,
+            serving: standing.serving,
+            states,
+            last: found.last().map(|entry| entry.key.clone()),
+        })
+    }
+
+    /// Resolves when there may be something to rebuild that there was not before.
+    pub async fn attention(&self) {
+        self.shared.vnodes.attention().notified().await;
+    }
+
+    /// The vnodes that this node owns and that are damaged, or not filled yet.
+    pub fn unsound(&self) -> Vec<Unsound> {
+        let unsound = self.shared.vnodes.unsound().into_iter();
+        let unsound = unsound.map(|vnode| Unsound {
+            partition: vnode.partition(),
+            incarnation: vnode.incarnation(),
+            is_damaged: vnode.is_damaged(),
+            rebuilding: vnode.rebuilding(),
+        });
+        unsound.collect()
+    }
+
+    /// Whether there are any [`Self::unsound`].
+    pub fn has_unsound(&self) -> bool {
+        !self.shared.vnodes.unsound().is_empty()
+    }
+
+    /// A vnode answers nothing, and keeps what it has, until it is resumed or gives up its data.
+    pub fn set_suspended(&self, partition: PartitionId, suspended: bool) {
+        if let Ok(vnode) = self.shared.vnodes.get(partition) {
+            if suspended {
+                vnode.suspend();
+            } else {
+                vnode.resume();
+            }
+        }
+    }
+
+    /// A vnode gives up its data, under a new id, to be filled from others (rule V1). On disk when this returns.
+    pub async fn give_up(
+        &self,
+        partition: PartitionId,
+        incarnation: u64,
+    ) -> Result<(), ReplicaError> {
+        let now_ms = self.shared.clock.wall_ms();
+        let change = StageChange::GiveUp {
+            vnode_id: VnodeId(self.shared.randomness.u64()),
+            rebuilding: Rebuilding::begin(Origin::Damaged, now_ms),
+        };
+        self.change(partition, incarnation, change).await
+    }
+
+    /// A vnode was filled so far, with states whose merges have been answered. On disk when this returns, and
+    /// those states with it.
+    pub async fn fill(
+        &self,
+        partition: PartitionId,
+        incarnation: u64,
+        rebuilding: Rebuilding,
+    ) -> Result<(), ReplicaError> {
+        let change = StageChange::Fill(rebuilding);
+        self.change(partition, incarnation, change).await
+    }
+
+    /// A vnode has all that it should hold: it serves from now on.
+    pub async fn serve(
+        &self,
+        partition: PartitionId,
+        incarnation: u64,
+    ) -> Result<(), ReplicaError> {
+        self.change(partition, incarnation, StageChange::Serve)
+            .await
+    }
+
+    async fn change(
+        &self,
+        partition: PartitionId,
+        incarnation: u64,
+        change: StageChange,
+    ) -> Result<(), ReplicaError> {
+        let vnode = self.shared.vnodes.get(partition)?;
+        let (reply, answer) = oneshot::channel();
+        let change = Operation::Change {
+            change,
+            incarnation,
+            vnode,
+            reply,
+        };
+        self.shared.enqueue(partition, change)?;
+        answer
+            .await
+            .unwrap_or(Err(ReplicaError::Stopped { applied: true }))
+    }
+
+    /// Whether the reason of [`Self::fatal`] is damage that the engine would meet again after every start.
+    pub fn database_is_damaged(&self) -> bool {
+        self.shared.fatal.is_damage()
+    }
+
+    fn stored_state(&self, vnode: &Vnode, entry: &Entry) -> Result<StoredState, ReplicaError> {
+        let corrupt = |detail| self.damaged(vnode, detail);
+        let key = key_encoding::decode(&entry.key);
+        let key = key.ok_or_else(|| corrupt(format!("{:?} is no key", entry.key)))?;
+        let state = record::intact_state(&entry.key, &entry.value).map_err(corrupt)?;
+        Ok(StoredState {
+            keyspace: key.keyspace,
+            key: key.key,
+            state,
+        })
+    }
+}
+
+/// What a vnode is to another owner that reads it.
+#[derive(Debug, PartialEq, Eq)]
+struct Standing {
+    vnode: VnodeId,
+    serving: bool,
+    incarnation: u64,
+}
+
+impl Standing {
+    fn of(vnode: &Vnode) -> Result<Self, ReplicaError> {
+        let serving = vnode.serving();
+        let is_new = vnode
+            .rebuilding()
+            .is_some_and(|rebuilding| rebuilding.origin == Origin::New);
+        if !is_new {
+            serving.clone()?;
+        }
+        Ok(Self {
+            vnode: vnode.vnode_id(),
+            serving: serving.is_ok(),
+            incarnation: vnode.incarnation(),
+        })
+    }
+}

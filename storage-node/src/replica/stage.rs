@@ -1,0 +1,179 @@
+//! Changes of a vnode's stage: it gives up its data, is filled, serves again. Made by the partition's
+//! committer, so that no write of a client falls between.
+//!
+//! On disk: a record beside the vnode's own, as long as the vnode is not whole. A vnode gives up its data in one
+//! synced batch with its hash tree, its new id and that record; so no crash leaves part of the old data under a vnode that
+//! serves, and what is merged after it stays.
+
+use std::collections::BTreeMap;
+
+use annulus_causality::{VnodeClock, VnodeId};
+use annulus_ring::{PartitionId, RingEpoch};
+use bytes::Bytes;
+
+use super::rebuilding::{Origin, Rebuilding};
+use super::vnode::{Vnode, leave_out_rule, put_record};
+use crate::hash_tree::tree_range;
+use crate::mistake::{self, Mistake};
+use crate::storage::{
+    Batch, Engine, EngineError, KeyRange, Persistence, ScanLimit, Space, SumBlock, key_encoding,
+};
+
+const KEY_PREFIX: &[u8] = b"rebuild/";
+
+/// As many as there are vnodes.
+const ALL_RECORDS: ScanLimit = ScanLimit {
+    entries: 1 << 16,
+    bytes: usize::MAX,
+};
+
+/// What is to become of a vnode.
+#[derive(Debug)]
+pub(super) enum StageChange {
+    /// It gives up its data and begins again, empty, under this id.
+    GiveUp {
+        vnode_id: VnodeId,
+        rebuilding: Rebuilding,
+    },
+    /// It was filled so far, and what it was filled with is in the log.
+    Fill(Rebuilding),
+    /// It is whole and serves.
+    Serve,
+}
+
+/// What a vnode that is made now has to be filled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Founding {
+    /// The database was made after an earlier one of the same node was lost.
+    pub(super) data_lost: bool,
+}
+
+impl Founding {
+    /// Why a vnode that is made at that epoch has to be filled; `None`: there is nothing that it could lack,
+    /// for the ring begins.
+    pub(super) fn origin(self, epoch: RingEpoch) -> Option<Origin> {
+        if self.data_lost {
+            Some(Origin::Lost)
+        } else {
+            (epoch > RingEpoch::FIRST).then_some(Origin::New)
+        }
+    }
+}
+
+/// Makes a change; on disk, and in effect, when this returns. Called by the partition's committer alone. After an
+/// error the node must stop, as after any failed log write.
+pub(super) fn make(
+    engine: &dyn Engine,
+    vnode: &Vnode,
+    change: StageChange,
+) -> Result<(), EngineError> {
+    let partition = vnode.partition();
+    match change {
+        StageChange::GiveUp {
+            vnode_id,
+            rebuilding,
+        } => give_up(engine, vnode, vnode_id, rebuilding),
+        StageChange::Fill(rebuilding) => {
+            keep_all(engine, [partition], &rebuilding)?;
+            vnode.filled(Some(rebuilding));
+            Ok(())
+        }
+        StageChange::Serve => {
+            let mut batch = Batch::new();
+            batch.delete(Space::Meta, key_of(partition));
+            engine.write(&batch, Persistence::Synced)?;
+            vnode.filled(None);
+            tracing::info!(%partition, "vnode is whole and serves");
+            Ok(())
+        }
+    }
+}
+
+fn give_up(
+    engine: &dyn Engine,
+    vnode: &Vnode,
+    vnode_id: VnodeId,
+    rebuilding: Rebuilding,
+) -> Result<(), EngineError> {
+    let partition = vnode.partition();
+    // Before anything is gone: whoever reads now looks at this again afterwards.
+    vnode.suspend();
+    let vnode_id = if mistake::is_made(Mistake::RebuiltUnderOldId) {
+        vnode.vnode_id()
+    } else {
+        vnode_id
+    };
+    let mut clock = VnodeClock::create(vnode_id);
+    let lease = clock.needs_lease().expect("a new vnode has no lease yet");
+    let range = key_encoding::partition_range(partition);
+    let mut emptied = Batch::new();
+    delete_range(&mut emptied, Space::Data, &range);
+    delete_range(&mut emptied, Space::Tree, &tree_range(partition));
+    let mut batch = emptied.clone();
+    put_record(&mut batch, partition, &lease);
+    put(&mut batch, partition, &rebuilding);
+    engine.write(&batch, Persistence::Synced)?;
+    clock.lease_granted(&lease);
+    leave_out_rule(&mut clock);
+    vnode.set_root(SumBlock::default());
+    vnode.begin_again(clock, rebuilding);
+    // The damage itself goes with the files; otherwise a later compaction meets it.
+    if let Err(error) = engine.drop_files(Space::Data, &range) {
+        tracing::warn!(%partition, %error, "files of a damaged vnode stay");
+    }
+    engine.write(&emptied, Persistence::Synced)?;
+    tracing::warn!(%partition, %vnode_id, "vnode gave up its damaged data and is rebuilt");
+    Ok(())
+}
+
+fn delete_range(batch: &mut Batch, space: Space, range: &KeyRange) {
+    let end = range.end.clone().expect("no partition is the last prefix");
+    batch.delete_range(space, range.start.clone(), end);
+}
+
+/// Keeps how far these vnodes are filled; on disk when this returns.
+pub(super) fn keep_all(
+    engine: &dyn Engine,
+    partitions: impl IntoIterator<Item = PartitionId>,
+    rebuilding: &Rebuilding,
+) -> Result<(), EngineError> {
+    let mut batch = Batch::new();
+    for partition in partitions {
+        put(&mut batch, partition, rebuilding);
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    engine.write(&batch, Persistence::Synced)
+}
+
+/// How far each vnode that is not whole is filled.
+pub(super) fn load(engine: &dyn Engine) -> Result<BTreeMap<PartitionId, Rebuilding>, EngineError> {
+    let range = KeyRange::with_prefix(KEY_PREFIX);
+    let found = engine.scan(Space::Meta, &range, ALL_RECORDS)?;
+    found
+        .iter()
+        .map(|entry| decode(&entry.key, &entry.value))
+        .collect()
+}
+
+fn put(batch: &mut Batch, partition: PartitionId, rebuilding: &Rebuilding) {
+    let text = serde_json::to_vec(rebuilding).expect("plain fields become JSON");
+    batch.put(Space::Meta, key_of(partition), text);
+}
+
+fn key_of(partition: PartitionId) -> Bytes {
+    [KEY_PREFIX, &partition.0.to_be_bytes()].concat().into()
+}
+
+fn decode(key: &Bytes, value: &Bytes) -> Result<(PartitionId, Rebuilding), EngineError> {
+    let corrupt = |detail| EngineError::Corruption {
+        operation: "read how far a vnode is filled",
+        detail,
+    };
+    let partition = key[KEY_PREFIX.len()..]
+        .try_into()
+        .map_err(|_| corrupt(format!("key {key:?}")))?;
+    let rebuilding = serde_json::from_slice(value).map_err(|error| corrupt(error.to_string()))?;
+    Ok((PartitionId(u16::from_be_bytes(partition)), rebuilding))
+}
