@@ -184,12 +184,15 @@ fn write_reply(found: &TombstonesFound) -> TombstonesReply {
 
 /// What this program does not know is not the same.
 fn read_reply(reply: &TombstonesReply) -> TombstonesFound {
-    let found = reply.found().map(|code| match code {
-        FoundCode::Same => TombstoneFound::Same,
-        FoundCode::Absent => TombstoneFound::Absent,
-        FoundCode::Damaged => TombstoneFound::Damaged,
-        FoundCode::Other | FoundCode::Unspecified => TombstoneFound::Other,
-    });
+    let found = reply
+        .found
+        .iter()
+        .map(|code| match FoundCode::try_from(*code) {
+            Ok(FoundCode::Same) => TombstoneFound::Same,
+            Ok(FoundCode::Absent) => TombstoneFound::Absent,
+            Ok(FoundCode::Damaged) => TombstoneFound::Damaged,
+            Ok(FoundCode::Other | FoundCode::Unspecified) | Err(_) => TombstoneFound::Other,
+        });
     TombstonesFound {
         vnode: (reply.vnode != 0).then_some(VnodeId(reply.vnode)),
         found: found.collect(),

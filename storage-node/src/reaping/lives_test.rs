@@ -103,15 +103,15 @@ impl Life {
 
     fn step(&mut self) {
         match self.any(100) {
-            0..8 => self.write(true),
-            8..20 => self.write(false),
-            20..32 => self.read(),
-            32..62 => self.deliver(),
-            62..70 => {
+            0..2 => self.write(true),
+            2..6 => self.write(false),
+            6..16 => self.read(),
+            16..54 => self.deliver(),
+            54..62 => {
                 self.now_ms += self.chance.random_range(1..60);
             }
-            70..76 => self.now_ms += 1000,
-            76..88 => self.begin(),
+            62..66 => self.now_ms += 1000,
+            66..80 => self.begin(),
             _ => self.remove(),
         }
     }

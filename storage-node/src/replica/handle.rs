@@ -1,9 +1,9 @@
-//! How everybody else asks the replica: start, operations, stop. What vnodes that are rebuilt need is in
-//! [`rebuild`].
+//! How everybody else asks the replica: start, operations, stop. Records beside the data are in [`beside`], what
+//! vnodes that are rebuilt need is in [`rebuild`].
 
-mod rebuild;
-
+mod beside;
 mod mistaken;
+mod rebuild;
 mod scrub;
 mod tree;
 
@@ -18,7 +18,6 @@ use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
 use super::address::KeyAddress;
-use super::aside::{Aside, AsideRecords};
 use super::committer::{Committer, GroupLimit, Operation, damaged, decode_read, intact};
 use super::error::ReplicaError;
 use super::fatal::Fatal;
@@ -40,8 +39,8 @@ use crate::storage::io_pool::{IoPool, IoPoolError, IoPoolOptions};
 #[cfg(feature = "simulation")]
 use crate::storage::pace::Pace;
 use crate::storage::{
-    Engine, EngineError, EngineEstimates, Entry, InMemory, KeyRange, ScanLimit, Space, Store,
-    key_encoding, recovery,
+    Engine, EngineError, EngineEstimates, Entry, InMemory, ScanLimit, Space, Store, key_encoding,
+    recovery,
 };
 
 /// One page of digests reads at most this much.
@@ -299,59 +298,6 @@ impl Replica {
         let merged = merged.await;
         self.shared.metrics.count("merge", &merged);
         merged
-    }
-
-    /// Does work on records beside the data, in the partition's turn; returns its result once what it
-    /// changed is on disk. `grows`: not on a disk that is nearly full.
-    ///
-    /// Dropping the future before the work's turn takes it back; later it is done.
-    pub(crate) async fn write_aside<T: Send + 'static>(
-        &self,
-        partition: PartitionId,
-        (bytes, grows): (usize, bool),
-        work: impl FnOnce(&mut AsideRecords<'_>) -> Result<T, ReplicaError> + Send + 'static,
-    ) -> Result<T, ReplicaError> {
-        let (result, found) = oneshot::channel();
-        let work = Box::new(move |records: &mut AsideRecords<'_>| {
-            let _ = result.send(work(records)?); // whoever has stopped waiting is not told
-            Ok(())
-        });
-        let aside = Aside { bytes, grows, work };
-        let (reply, durable) = oneshot::channel();
-        let queued = self
-            .shared
-            .enqueue(partition, Operation::Aside { aside, reply });
-        let stopped = ReplicaError::Stopped { applied: true };
-        let written = async {
-            queued?;
-            durable.await.unwrap_or(Err(stopped.clone()))?;
-            found.await.map_err(|_| stopped)
-        };
-        let written = written.await;
-        self.shared.metrics.count("aside", &written);
-        written
-    }
-
-    /// Records of a space beside the data, in the order of their keys.
-    pub(crate) async fn scan_aside(
-        &self,
-        space: Space,
-        range: KeyRange,
-        limit: ScanLimit,
-    ) -> Result<Vec<Entry>, ReplicaError> {
-        let engine = self.shared.engine.clone();
-        let found = self.on_disk(move || engine.scan(space, &range, limit));
-        Ok(found.await??)
-    }
-
-    /// As [`Self::scan_aside`], at the start, when blocking is allowed.
-    pub(crate) fn scan_at_start(
-        &self,
-        space: Space,
-        range: &KeyRange,
-        limit: ScanLimit,
-    ) -> Result<Vec<Entry>, EngineError> {
-        self.shared.engine.scan(space, range, limit)
     }
 
     /// Whether so much waits for the committers that work of lower rank should wait.

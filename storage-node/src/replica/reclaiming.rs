@@ -59,16 +59,12 @@ impl Replica {
         let mut done = stream::iter(steps).buffered(RECLAIMED_AT_ONCE);
         let mut all = TombstonesFound::default();
         while let Some(reclaimed) = done.next().await {
+            // All answers are one vnode's: one that was rebuilt meanwhile is another.
+            let mut same_vnode = |vnode| *all.vnode.get_or_insert(vnode) == vnode;
             let found = match reclaimed {
-                Ok(Reclaimed::Same { vnode }) => {
-                    all.vnode = Some(vnode);
-                    TombstoneFound::Same
-                }
-                Ok(Reclaimed::Absent { vnode }) => {
-                    all.vnode = Some(vnode);
-                    TombstoneFound::Absent
-                }
-                Ok(Reclaimed::Other | Reclaimed::Dropped { .. }) => TombstoneFound::Other,
+                Ok(Reclaimed::Same { vnode }) if same_vnode(vnode) => TombstoneFound::Same,
+                Ok(Reclaimed::Absent { vnode }) if same_vnode(vnode) => TombstoneFound::Absent,
+                Ok(_) => TombstoneFound::Other,
                 Err(ReplicaError::Corrupt { .. }) => TombstoneFound::Damaged,
                 Err(error) => return Err(error),
             };

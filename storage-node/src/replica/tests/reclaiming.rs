@@ -59,8 +59,10 @@ impl Fixture {
 #[tokio::test]
 async fn a_tombstone_goes_in_two_steps_and_the_key_can_be_written_again() {
     let fixture = Fixture::new().await;
-    for key in [fixture.kv("k"), fixture.data("k"), fixture.fast("k")] {
-        fixture.clock.set_wall_ms(NOW_MS);
+    let keys = [fixture.kv("k"), fixture.data("k"), fixture.fast("k")];
+    // Stamps never go back: each key begins later than the one before it ended.
+    for (begins_ms, key) in (NOW_MS..).step_by(2 * DAY_MS as usize).zip(keys) {
+        fixture.clock.set_wall_ms(begins_ms);
         let digest = fixture.deleted(&key).await.record_digest();
         let vnode = fixture.vnode(&key);
         let confirm = ReclaimStep::Confirm { digest };
@@ -69,7 +71,7 @@ async fn a_tombstone_goes_in_two_steps_and_the_key_can_be_written_again() {
             Reclaimed::Other,
             "it is young"
         );
-        fixture.clock.set_wall_ms(NOW_MS + DAY_MS + 1);
+        fixture.clock.set_wall_ms(begins_ms + DAY_MS + 1);
         assert_eq!(fixture.step(&key, confirm).await, Reclaimed::Same { vnode });
         let remove = ReclaimStep::Remove { digest, vnode };
         assert_eq!(fixture.step(&key, remove).await, Reclaimed::Same { vnode });
@@ -313,4 +315,49 @@ async fn a_removal_takes_the_key_out_of_the_hash_tree_in_the_same_write() {
     assert_eq!(fixture.check_trees().await, 2);
     fixture.put(&gone, "again").await;
     assert_eq!(fixture.check_trees().await, 3);
+}
+
+#[tokio::test]
+async fn a_vnode_that_lacks_its_data_confirms_nothing_and_under_its_new_id_removes_nothing() {
+    let fixture = Fixture::new().await;
+    let key = fixture.kv("k");
+    let state = fixture.deleted(&key).await;
+    fixture.clock.set_wall_ms(NOW_MS + DAY_MS + 1);
+    let digest = state.record_digest();
+    let confirm = ReclaimStep::Confirm { digest };
+    let before = fixture.vnode(&key);
+    let vnode = before;
+    assert_eq!(fixture.step(&key, confirm).await, Reclaimed::Same { vnode });
+    let replica = &fixture.replica;
+    replica.give_up(key.partition(), 1).await.unwrap();
+    replica.merge(merge(&key, &state)).await.expect("filled");
+    let remove = ReclaimStep::Remove { digest, vnode };
+    for step in [confirm, remove, ReclaimStep::DropExpired] {
+        let refused = replica.reclaim(reclaim(&key, step)).await;
+        assert!(
+            matches!(refused, Err(ReplicaError::Rebuilding { .. })),
+            "{refused:?}"
+        );
+        let all = replica.reclaim_all(vec![reclaim(&key, step)]).await;
+        assert!(all.is_err(), "{all:?}");
+    }
+    let incarnation = replica.unsound()[0].incarnation;
+    replica.serve(key.partition(), incarnation).await.unwrap();
+    assert_eq!(fixture.step(&key, remove).await, Reclaimed::Other);
+    let vnode = fixture.vnode(&key);
+    assert_ne!(vnode, before);
+    assert_eq!(fixture.step(&key, confirm).await, Reclaimed::Same { vnode });
+}
+
+#[tokio::test]
+async fn damage_that_the_scan_meets_is_noted() {
+    let fixture = Fixture::new().await;
+    let key = fixture.kv("k");
+    fixture.put(&key, "v").await;
+    fixture.engine.damage_the_only_record();
+    let scan = fixture
+        .replica
+        .scan_for_reclaiming(key.partition(), None, ALL, NOW_MS);
+    assert_eq!(scan.await.unwrap().damaged, 1);
+    assert_eq!(fixture.replica.unsound().len(), 1);
 }
