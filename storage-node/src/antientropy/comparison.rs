@@ -188,6 +188,9 @@ impl Comparison<'_> {
         if is_absent && self.is_being_reaped(&state) {
             return Ok(false);
         }
+        if state.value_bytes() > 0 && !self.replica.has_room_for_background() {
+            return Err(ReplicaError::DiskFull.into());
+        }
         let bytes = MOVE_BYTES + state.value_bytes();
         if mistake::is_made(Mistake::ExchangeMints) {
             let (deadline, epoch) = (self.deadline(), self.placement.epoch());

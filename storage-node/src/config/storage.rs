@@ -47,6 +47,11 @@ pub struct Rebuild {
     /// Until an attempt that came to nothing is made again. Default 1s.
     #[serde(deserialize_with = "fields::duration")]
     pub retry: Duration,
+    /// With more damaged vnodes at a time the whole disk counts as lost. Default 3.
+    pub most_damaged: usize,
+    /// How long a database is kept that was set aside; longer while a copy is not whole. Default 7d.
+    #[serde(deserialize_with = "fields::duration")]
+    pub keep_damaged: Duration,
 }
 
 impl Default for Rebuild {
@@ -55,6 +60,8 @@ impl Default for Rebuild {
             bytes_per_second: 32 << 20,
             page_bytes: 1 << 20,
             retry: Duration::from_secs(1),
+            most_damaged: 3,
+            keep_damaged: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }
@@ -137,12 +144,15 @@ impl Storage {
             bytes_per_second,
             page_bytes,
             retry,
+            most_damaged,
+            keep_damaged: _,
         } = self.rebuild;
         RebuildOptions {
             bytes_per_second,
             page_bytes,
             retry,
             longest_request,
+            most_damaged,
         }
     }
 
@@ -180,6 +190,7 @@ impl Storage {
             bytes_per_second,
             page_bytes,
             retry,
+            ..
         } = self.rebuild;
         if bytes_per_second == 0 || !(1..=MAX_PAGE_BYTES).contains(&page_bytes) || retry.is_zero() {
             return Err(ConfigError::field(

@@ -2,8 +2,10 @@
 //! rebuilding, the reaping of deleted keys, and a look at how slow the disk is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use tokio::time::sleep;
 
 use super::Background;
 use super::data::Data;
@@ -20,6 +22,10 @@ use crate::membership::MembershipView;
 use crate::peer::Peers;
 use crate::reaping::{Reaper, ReaperParts, ReapingMetrics, ReapingStatus};
 use crate::rebuild::{RebuildMetrics, Rebuilder, RebuilderParts};
+use crate::storage::lost_database;
+
+/// How often it is seen whether a database that was set aside may go.
+const DAMAGED_LOOKED_AT_EVERY: Duration = Duration::from_secs(3600);
 
 /// What it is built from.
 pub(super) struct Upkeep<'a> {
@@ -39,6 +45,7 @@ impl Upkeep<'_> {
         self.deliver_hints(background);
         background.until_stopped(self.rebuilder(registry).run());
         background.until_stopped(self.comparer().run());
+        self.remove_damaged_databases(background);
         let settings = &self.config.anti_entropy;
         let anti_entropy = AntiEntropy::new(AntiEntropyParts {
             settings: settings.settings(),
@@ -123,6 +130,33 @@ impl Upkeep<'_> {
             options: self.config.storage.rebuild_options(longest_request),
             metrics,
         })
+    }
+
+    /// Databases that were set aside go in the end, once nothing could be wanted back from them.
+    fn remove_damaged_databases(&self, background: &Background) {
+        let Some(dir) = self.data.dir.clone() else {
+            return;
+        };
+        let (replica, clock) = (self.data.replica.clone(), self.clock.clone());
+        let keep = self.config.storage.rebuild.keep_damaged;
+        background.until_stopped(async move {
+            loop {
+                if !replica.has_unsound() {
+                    let (dir, now_ms) = (dir.clone(), clock.wall_ms());
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "files are removed; simulations replace whole disks"
+                    )]
+                    let removing = tokio::task::spawn_blocking(move || {
+                        lost_database::remove_older(dir.path(), now_ms, keep)
+                    });
+                    if let Ok(Err(error)) = removing.await {
+                        tracing::warn!(%error, "a database that was set aside could not be removed");
+                    }
+                }
+                sleep(DAMAGED_LOOKED_AT_EVERY).await; // paced: files get old slowly
+            }
+        });
     }
 
     /// What finds out whether this node's disk is slow.

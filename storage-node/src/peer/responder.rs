@@ -12,9 +12,9 @@ use std::time::Duration;
 use annulus_causality::{KeyState, RequestId};
 use annulus_proto::model::{ErrorCode, FieldRefused, RequestError, TimeToLive};
 use annulus_proto::peer::v1::{
-    DigestReply, Gossip, InstallPlacement, InstallPlacementReply, KeyRef, Merge, MergeReply,
-    PeerError, Reach, ReachReply, ReadReply, Reply, Request, ScanStates, Write, WriteReply, reply,
-    request,
+    DigestReply, Gossip, InstallPlacement, InstallPlacementReply, KeyRef, Merge, MergeReason,
+    MergeReply, PeerError, Reach, ReachReply, ReadReply, Reply, Request, ScanStates, Write,
+    WriteReply, reply, request,
 };
 use annulus_ring::{PartitionId, Placement, RingEpoch};
 use tokio::sync::Semaphore;
@@ -30,7 +30,7 @@ use crate::keyspace::Keyspaces;
 use crate::membership::Membership;
 use crate::mistake::{self, Mistake};
 use crate::placement::{InstallError, PlacementRefused, PlacementStore};
-use crate::replica::{KeyAddress, Merge as ReplicaMerge, Replica};
+use crate::replica::{KeyAddress, Merge as ReplicaMerge, Replica, ReplicaError};
 
 /// Writes that this node coordinates at a time on behalf of other nodes; more are refused at once.
 /// They wait for other nodes themselves, so they must never hold up the merges that others wait for.
@@ -242,9 +242,14 @@ impl Responder {
         placement: &Placement,
         deadline: Instant,
     ) -> Result<reply::Body, RequestError> {
+        let is_background = merge.reason() == MergeReason::AntiEntropy;
         let address = self.address(merge.key, placement)?;
         let state = KeyState::decode(&merge.state)
             .map_err(|error| FieldRefused::invalid("state", error.to_string()))?;
+        let can_wait = is_background && state.value_bytes() > 0;
+        if can_wait && !self.0.replica.has_room_for_background() {
+            return Err(ReplicaError::DiskFull.into());
+        }
         let merge = ReplicaMerge {
             address,
             state,

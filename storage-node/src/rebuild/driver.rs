@@ -47,6 +47,8 @@ pub(crate) struct Rebuilder {
     pub(super) allowance: Allowance,
     /// When each loss was seen first in this run, and which memory of the vnode it took.
     lost_at: BTreeMap<PartitionId, (u64, Instant)>,
+    /// The disk counts as lost; until all vnodes are whole.
+    distrusts_disk: bool,
 }
 
 /// One vnode that is being mended, under one placement.
@@ -65,6 +67,7 @@ impl Rebuilder {
         Self {
             allowance: Allowance::new(rate, Duration::ZERO, now),
             lost_at: BTreeMap::new(),
+            distrusts_disk: false,
             parts,
         }
     }
@@ -86,12 +89,16 @@ impl Rebuilder {
 
     /// One attempt for each unsound vnode. Whether any is left that another attempt could mend.
     async fn mend_all(&mut self) -> bool {
-        let unsound = self.parts.replica.unsound();
+        let mut unsound = self.parts.replica.unsound();
         let count = |vnodes: &[Unsound]| i64::try_from(vnodes.len()).unwrap_or(i64::MAX);
         self.parts.metrics.unsound.set(count(&unsound));
         let Some(placement) = self.parts.placement.current() else {
             return false; // its coming wakes us up
         };
+        if self.loses_disk(&placement, &unsound) {
+            self.parts.replica.distrust_disk();
+            unsound = self.parts.replica.unsound();
+        }
         let mut left = false;
         for vnode in unsound {
             left |= !self.mend(&placement, vnode).await;
@@ -101,6 +108,32 @@ impl Rebuilder {
             .unsound
             .set(count(&self.parts.replica.unsound()));
         left
+    }
+
+    /// Whether so many vnodes are damaged that the disk counts as lost from now on. Those that nobody else holds
+    /// do not count: they can't be given up.
+    fn loses_disk(&mut self, placement: &Arc<Placement>, unsound: &[Unsound]) -> bool {
+        self.distrusts_disk &= !unsound.is_empty();
+        let met_damage = |vnode: &&Unsound| {
+            let gave_up = vnode.rebuilding.as_ref();
+            vnode.is_damaged || gave_up.is_some_and(|filled| filled.origin == Origin::Damaged)
+        };
+        let is_held_elsewhere = |vnode: &&Unsound| {
+            let others = self.job(placement, vnode).map_or(0, |job| job.others.len());
+            others >= owners_needed(others)
+        };
+        let damaged = unsound.iter().filter(met_damage).filter(is_held_elsewhere);
+        let damaged = damaged.count();
+        if self.distrusts_disk || damaged <= self.parts.options.most_damaged {
+            return false;
+        }
+        tracing::error!(
+            damaged,
+            "the disk counts as lost: all of its vnodes are rebuilt"
+        );
+        self.parts.metrics.disks_lost.inc();
+        self.distrusts_disk = true;
+        true
     }
 
     /// Whether nothing is left to do for this vnode.

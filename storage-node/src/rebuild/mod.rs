@@ -12,6 +12,8 @@
 //! - a vnode gives up damaged data only while N-W+1 other owners serve, asked after it has stopped serving
 //!   itself: of two that would do so at once, each sees the other stopped, and none gives up what the other needs;
 //!   until then only the damaged keys are unavailable;
+//! - where more vnodes than [`RebuildOptions::most_damaged`] are damaged at a time, the disk counts as lost, and all
+//!   vnodes give up their data, each by the same rule;
 //! - nothing is taken from others before every request has ended that may have counted on the lost data: its
 //!   writes are then on the others, or were never acknowledged;
 //! - a page counts once its states are merged and in the log;
@@ -41,6 +43,8 @@ pub(crate) struct RebuildOptions {
     pub(crate) retry: Duration,
     /// No request lives longer.
     pub(crate) longest_request: Duration,
+    /// With more damaged vnodes at a time the whole disk counts as lost.
+    pub(crate) most_damaged: usize,
 }
 
 /// Figures of rebuilding. Cheap to clone.
@@ -48,6 +52,7 @@ pub(crate) struct RebuildOptions {
 pub(crate) struct RebuildMetrics {
     unsound: Gauge,
     given_up: Counter,
+    disks_lost: Counter,
     made_whole: Counter,
     keys: Counter,
     bytes: Counter,
@@ -65,6 +70,11 @@ impl RebuildMetrics {
             "vnodes_given_up",
             "Vnodes that gave up damaged data",
             self.given_up.clone(),
+        );
+        registry.register(
+            "disks_lost",
+            "Times that so many vnodes were damaged that all are rebuilt",
+            self.disks_lost.clone(),
         );
         registry.register(
             "vnodes_made_whole",

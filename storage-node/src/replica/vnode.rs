@@ -296,6 +296,16 @@ impl Vnodes {
         &self.attention
     }
 
+    /// The disk can't be trusted: every vnode that is owned and holds data is to be rebuilt.
+    pub(super) fn distrust(&self) {
+        let vnodes = self.by_partition.read();
+        let holding = |vnode: &&Arc<Vnode>| vnode.is_owned() && vnode.rebuilding.lock().is_none();
+        vnodes
+            .values()
+            .filter(holding)
+            .for_each(|vnode| vnode.note_damage());
+    }
+
     /// The vnodes that are owned and not as they should be.
     pub(super) fn unsound(&self) -> Vec<Arc<Vnode>> {
         let vnodes = self.by_partition.read();

@@ -6,7 +6,7 @@
 //! again after every start, so the node leaves a note before it exits.
 //!
 //! Invariants: nothing is set aside in a directory that is not a node's of a cluster, and nothing because the disk
-//! is full or fails to answer; one database is kept aside, the last; the note is there before anything is
+//! is full or fails to answer; one database is kept aside, the last, and not for ever; the note is there before anything is
 //! moved, and goes last, so that a crash in between is made good by the next start.
 //!
 //! Leaves to others: whether other nodes hold copies (the caller), remembering that data was lost
@@ -15,7 +15,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::atomic_file;
 use super::data_dir::DataDir;
@@ -103,6 +103,27 @@ pub fn set_aside_before(directory: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// Removes what was set aside that long ago or longer; how many those were. What bears no date stays.
+pub fn remove_older(directory: &Path, now_ms: u64, keep: Duration) -> io::Result<usize> {
+    let now = UNIX_EPOCH + Duration::from_millis(now_ms);
+    let mut removed = 0;
+    for aside in set_aside_before(directory)? {
+        let age = set_aside_at(&aside).and_then(|at| now.duration_since(at).ok());
+        if age.is_some_and(|age| age >= keep) {
+            fs::remove_dir_all(&aside)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// The date in the name, whose time of day has no colons.
+fn set_aside_at(aside: &Path) -> Option<SystemTime> {
+    let date = aside.file_name()?.to_str()?.strip_prefix(ASIDE_PREFIX)?;
+    let (hour, minute, rest) = (date.get(..13)?, date.get(13..15)?, date.get(15..)?);
+    humantime::parse_rfc3339(&format!("{hour}:{minute}:{rest}")).ok()
 }
 
 fn note_of(data_dir: &DataDir) -> PathBuf {

@@ -1,6 +1,7 @@
 //! A database that can't be used any more is set aside; what takes its place knows that data is missing.
 
 use std::path::Path;
+use std::time::Duration;
 
 use annulus_node::entropy::SystemRandomness;
 use annulus_node::storage::{DataDir, Store, StoreError, lost_database};
@@ -112,4 +113,31 @@ async fn a_directory_of_no_cluster_is_left_as_it_is() {
             .len(),
         0
     );
+}
+
+#[tokio::test]
+async fn what_was_set_aside_goes_after_a_week() {
+    const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+    const WEEK_MS: u64 = 7 * 24 * 3600 * 1000;
+    let directory = killed().await;
+    let data_dir = DataDir::open(directory.path(), &SystemRandomness).unwrap();
+    lost_database::note(&data_dir, "a compaction met damage").unwrap();
+    drop(data_dir);
+    drop(open(directory.path(), &options()).unwrap());
+    std::fs::create_dir(directory.path().join("rocksdb.damaged-by-hand")).unwrap();
+    let remove = |now_ms| lost_database::remove_older(directory.path(), now_ms, WEEK).unwrap();
+    let left = || {
+        lost_database::set_aside_before(directory.path())
+            .unwrap()
+            .len()
+    };
+    assert_eq!((remove(NOW_MS + WEEK_MS - 1), left()), (0, 2));
+    assert_eq!((remove(0), left()), (0, 2), "a clock that went back");
+    assert_eq!(
+        (remove(NOW_MS + WEEK_MS), left()),
+        (1, 1),
+        "what has no date stays"
+    );
+    let store = open(directory.path(), &options()).unwrap();
+    assert!(store.recovered().data_lost, "the database itself stays");
 }

@@ -151,6 +151,7 @@ const REBUILD: RebuildOptions = RebuildOptions {
     page_bytes: 1 << 20,
     retry: Duration::from_millis(5),
     longest_request: Duration::from_millis(100),
+    most_damaged: 3,
 };
 
 /// One node.
@@ -159,7 +160,7 @@ pub(crate) struct TestNode {
     pub(crate) coordinator: Coordinator,
     pub(crate) placement: PlacementStore,
     pub(crate) responder: Responder,
-    replica: Replica,
+    pub(crate) replica: Replica,
     keyspaces: Arc<Keyspaces>,
     metrics: CoordinatorMetrics,
     pub(crate) hints: Hints,

@@ -1,6 +1,7 @@
 //! Coordinators of several nodes together, over networks and disks in memory.
 
 mod cluster;
+mod damage;
 mod deletes;
 mod hints;
 mod history;

@@ -73,6 +73,18 @@ impl Replica {
         !self.shared.vnodes.unsound().is_empty()
     }
 
+    /// The whole disk can't be trusted: all vnodes are to be rebuilt.
+    pub fn distrust_disk(&self) {
+        self.shared.vnodes.distrust();
+    }
+
+    /// As if a read had met damage there.
+    #[cfg(test)]
+    pub(crate) fn assume_damaged(&self, partition: PartitionId) {
+        let vnode = self.shared.vnodes.get(partition);
+        vnode.expect("an owned partition").note_damage();
+    }
+
     /// A vnode answers nothing, and keeps what it has, until it is resumed or gives up its data.
     pub fn set_suspended(&self, partition: PartitionId, suspended: bool) {
         if let Ok(vnode) = self.shared.vnodes.get(partition) {

@@ -24,6 +24,7 @@ const REBUILD: RebuildOptions = RebuildOptions {
     page_bytes: 200,
     retry: Duration::from_millis(400),
     longest_request: Duration::from_secs(3),
+    most_damaged: 3,
 };
 
 /// How simulated nodes find out that their disk is slow: by the usual rules, looking more often.
