@@ -126,7 +126,8 @@ impl KeyHistory<'_> {
     }
 
     /// The first moment at which the key may be reaped: all that its owners know is then older than the reap
-    /// age, so a write that was acknowledged within that time, which some owner knows, holds it up.
+    /// age, so a write that was acknowledged within that time, which some owner knows, holds it up. A delete that found
+    /// nothing is none.
     pub(crate) fn find_reaped_from(&self) -> Option<u64> {
         let tolerance = self.tolerance;
         let age = tolerance
@@ -139,6 +140,7 @@ impl KeyHistory<'_> {
         let spans: Vec<(u64, u64)> = self
             .writes
             .iter()
+            .filter(|write| !deleted_nothing(write))
             .filter_map(|write| Some((write.invoked_at_us(), write.acknowledged_at_us()?)))
             .collect();
         let after_each = spans.iter().map(|(invoked, _)| invoked.saturating_add(1));

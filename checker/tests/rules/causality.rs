@@ -4,7 +4,8 @@ use annulus_checker::Rule::Causality;
 use annulus_checker::{Outcome, Written};
 
 use crate::scenario::{
-    CALM, FAULTY, REAPING, breaks, clock, delete, dot, get, held_by_all, holds, put, records,
+    CALM, FAULTY, REAPING, breaks, clock, delete, delete_nothing, dot, get, held_by_all, holds,
+    put, records,
 };
 
 #[test]
@@ -58,6 +59,18 @@ fn a_context_of_a_key_that_was_forgotten_need_not_be_reached() {
     ];
     holds(history.clone(), REAPING);
     breaks(Causality, history, FAULTY);
+}
+
+#[test]
+fn a_delete_that_found_nothing_does_not_keep_a_key_from_being_forgotten() {
+    let seen = [dot(1, 1), dot(2, 1)];
+    let history = records![
+        put(1, 0, &[], dot(1, 1)),
+        delete(2, 100, &[dot(1, 1)], dot(2, 1)),
+        delete_nothing(3, 500_000, &seen),
+        get(4, 700_000, &[], &[]).min_context(&seen)
+    ];
+    holds(history, REAPING);
 }
 
 #[test]

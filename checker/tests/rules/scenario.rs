@@ -81,6 +81,17 @@ pub(crate) fn delete(id: u64, at_ms: u64, over: &[Dot], dot: Dot) -> Op {
     op(id, at_ms, Kind::Delete { context: sent }, outcome)
 }
 
+/// Deletes what `over` covers, and is told that there is nothing.
+pub(crate) fn delete_nothing(id: u64, at_ms: u64, over: &[Dot]) -> Op {
+    let outcome = Outcome::Deleted(Deleted {
+        existed: Some(false),
+        context: Some(clock(over)),
+        dot: None,
+    });
+    let context = Some(clock(over));
+    op(id, at_ms, Kind::Delete { context }, outcome)
+}
+
 /// Gets `v<n>` for each (n, dot); the context covers `seen`.
 pub(crate) fn get(id: u64, at_ms: u64, values: &[(u64, Dot)], seen: &[Dot]) -> Op {
     let values = values.iter().map(|&(n, dot)| Shown {
