@@ -84,6 +84,14 @@ impl Coordinator {
             &evicting
         };
         let finding = self.find(placement, &candidates, read).await?;
+        let asks_for_more = read
+            .min_context
+            .as_ref()
+            .is_some_and(|asked| !asked.is_empty());
+        if asks_for_more && finding.merged.is_none() && candidates.len() < count {
+            // Only what no owner at all has may have been reaped.
+            return Err(context_not_reached().into());
+        }
         if !finding.stale.is_empty() {
             self.0.metrics.digest_mismatches.inc();
             if !self

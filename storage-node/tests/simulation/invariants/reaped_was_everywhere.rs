@@ -60,9 +60,11 @@ impl ReapedWasEverywhere {
             return Err(broken(what).about(stored_key));
         }
         for (other, on_disk) in others {
+            // Once removed, the key may have been written again there, with nothing known of what was.
+            let has_removed = self.removed.contains(&name(*other));
             let holds = match on_disk {
-                Ok(Some(state)) => state.clock().descends(before.clock()),
-                Ok(None) => self.removed.contains(&name(*other)) || self.forgot.contains(other),
+                Ok(Some(state)) => has_removed || state.clock().descends(before.clock()),
+                Ok(None) => has_removed || self.forgot.contains(other),
                 Err(_) => true, // it was there before the record was damaged, or nobody can tell
             };
             if !holds {
