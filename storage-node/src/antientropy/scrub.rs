@@ -58,6 +58,12 @@ pub(crate) struct ScrubMetrics {
 }
 
 impl ScrubMetrics {
+    /// Vnodes that were read back, and sums that were wrong.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn found(&self) -> (u64, u64) {
+        (self.vnodes.get(), self.wrong_sums.get())
+    }
+
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "scrubbed_vnodes",

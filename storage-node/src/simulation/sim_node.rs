@@ -28,7 +28,7 @@ use super::disk::SimDisk;
 use super::network::{Network, SimTransport};
 use super::sim_clock::SimClock;
 use super::trace::Trace;
-use crate::antientropy::{AntiEntropyMetrics, Settings};
+use crate::antientropy::{AntiEntropyMetrics, ScrubMetrics, Settings};
 use crate::clock::Clock;
 use crate::config::HintLimits;
 use crate::coordinator::{Coordinator, CoordinatorMetrics, CoordinatorParts, Delete, Get, Put};
@@ -98,6 +98,8 @@ pub struct SimNode {
     anti_entropy: Option<Settings>,
     /// Of all its runs.
     anti_entropy_metrics: AntiEntropyMetrics,
+    /// Of all its runs.
+    scrub_metrics: ScrubMetrics,
     running: Mutex<Option<Running>>,
     /// As the placement's file on disk.
     placement: Mutex<Option<Placement>>,
@@ -150,6 +152,7 @@ impl SimNode {
             hint_limits: around.hint_limits.clone(),
             anti_entropy: around.anti_entropy,
             anti_entropy_metrics: AntiEntropyMetrics::default(),
+            scrub_metrics: ScrubMetrics::default(),
             running: Mutex::default(),
             placement: Mutex::default(),
             runs: Mutex::default(),

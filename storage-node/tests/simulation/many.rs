@@ -30,6 +30,7 @@ pub(crate) struct Total {
     pub(crate) operations: u64,
     pub(crate) acknowledged: u64,
     pub(crate) reaped: u64,
+    pub(crate) scrubbed: u64,
     simulated: Duration,
     took: Duration,
     threads: usize,
@@ -127,6 +128,7 @@ impl Total {
         self.operations += report.operations;
         self.acknowledged += report.acknowledged;
         self.reaped += report.reaped;
+        self.scrubbed += report.scrubbed;
         self.simulated += report.simulated;
         for (fault, count) in report.fault_counts() {
             *self.faults.entry(fault).or_default() += count;
@@ -140,13 +142,14 @@ impl Total {
         let (simulated, took) = (self.simulated.as_secs_f64(), self.took.as_secs_f64());
         format!(
             "simulation: {} seeds, {simulated:.0} simulated s in {took:.1} s = {:.0} simulated s a second; \
-             {} events, {} operations of which {} succeeded, {} records reaped, {} faults",
+             {} events, {} operations of which {} succeeded, {} records reaped, {} vnodes scrubbed, {} faults",
             self.seeds,
             simulated / took.max(0.001),
             self.events,
             self.operations,
             self.acknowledged,
             self.reaped,
+            self.scrubbed,
             self.faults.values().sum::<u64>(),
         )
     }

@@ -29,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) acknowledged: u64,
     /// Records of deleted keys that nodes have removed.
     pub(crate) reaped: u64,
+    /// Vnodes that scrubs have read back.
+    pub(crate) scrubbed: u64,
     /// The faults that were made, by number.
     pub(crate) faults: Vec<(u64, Fault)>,
     pub(crate) simulated: Duration,
@@ -140,6 +142,7 @@ async fn simulate(plan: &Plan, traced: Option<bool>) -> Report {
         operations,
         acknowledged,
         reaped: arena.invariants.reaped(),
+        scrubbed: scrubbed(&arena),
         faults: faults.made().to_vec(),
         simulated: arena.began.elapsed(),
         repaired: repaired(&arena),
@@ -178,6 +181,11 @@ fn repaired(arena: &Arena) -> (u64, u64) {
         let (more_keys, more_needless) = node.repaired();
         (keys + more_keys, needless + more_needless)
     })
+}
+
+fn scrubbed(arena: &Arena) -> u64 {
+    let nodes = arena.cluster.nodes().iter();
+    nodes.map(|node| node.scrubbed().0).sum()
 }
 
 /// Starts all nodes. The clients of the plan, which do nothing yet.

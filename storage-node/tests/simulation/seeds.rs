@@ -52,6 +52,7 @@ fn every_seed_keeps_the_promises() {
         "faults leave nothing to judge"
     );
     assert!(seeds < 10 || total.reaped > 0, "nothing was reaped");
+    assert!(seeds < 10 || total.scrubbed > 0, "nothing was scrubbed");
 }
 
 #[test]

@@ -1,20 +1,27 @@
-//! The anti-entropy of a simulated node: its task, and what can be seen of it.
+//! The anti-entropy of a simulated node: comparisons and scrubs, and what can be seen of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use annulus_ring::PartitionId;
 
 use super::{Running, SimNode};
-use crate::antientropy::{AntiEntropy, AntiEntropyParts};
+use crate::antientropy::{AntiEntropy, AntiEntropyParts, Scrub, ScrubParts, ScrubSettings};
 use crate::membership::MembershipView;
 use crate::peer::Peers;
 use crate::replica::ReplicaError;
 use crate::simulation::chance::Chance;
 use crate::storage::Sum;
 
+/// So often that each vnode is scrubbed several times in a run, and slow enough to be met by faults.
+const SCRUBS: ScrubSettings = ScrubSettings {
+    interval: Duration::from_secs(60),
+    bytes_per_second: 1_000_000,
+};
+
 impl SimNode {
-    /// Begins to compare this run's copies with others', if anybody does that here.
+    /// Begins to compare this run's copies with others' and to scrub them, if anybody does that here.
     pub(super) fn compare_copies(
         &self,
         running: &Running,
@@ -40,8 +47,20 @@ impl SimNode {
             randomness: Arc::new(draws),
             metrics: self.anti_entropy_metrics.clone(),
         });
-        let stop = running.stop.clone();
-        running.background.spawn(anti_entropy.run(stop));
+        let draws = Chance::new(self.seed, &format!("{stream} scrub"));
+        let scrub = Scrub::new(ScrubParts {
+            settings: SCRUBS,
+            placement: running.placement.clone(),
+            replica: running.replica.clone(),
+            anti_entropy: anti_entropy.clone(),
+            overload: self.no_overload(),
+            clock: self.clock.clone(),
+            randomness: Arc::new(draws),
+            metrics: self.scrub_metrics.clone(),
+        });
+        let background = &running.background;
+        background.spawn(anti_entropy.run(running.stop.clone()));
+        background.spawn(scrub.run(running.stop.clone()));
     }
 
     /// The sum of its tree of each partition that it owns: hash and number of keys.
@@ -57,6 +76,11 @@ impl SimNode {
             trees.insert(vnode.partition, root);
         }
         Ok(trees)
+    }
+
+    /// Vnodes that its scrubs have read back so far, and how many sums of their trees were wrong.
+    pub fn scrubbed(&self) -> (u64, u64) {
+        self.scrub_metrics.found()
     }
 
     /// Keys that its comparisons have moved so far, and how many of them in vain.

@@ -10,6 +10,11 @@ use crate::broken::Broken;
     reason = "tests/turmoil shares this folder and watches the other invariants"
 )]
 pub(crate) fn check(node: &SimNode) -> Result<(), Broken> {
+    let (_, put_right) = node.scrubbed();
+    if put_right > 0 {
+        let what = format!("{}: a scrub put {put_right} sums right", node.name());
+        return Err(Broken::new("I18 the tree is that of the data", what));
+    }
     let wrong = node.disk().wrong_sums();
     if wrong.is_empty() {
         return Ok(());
