@@ -18,14 +18,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
 use crate::admin;
-use crate::clock::Clock;
 use crate::fault::NodeOrdinal;
 use crate::isolation::Isolation;
-use crate::recording::Recording;
-use crate::ring::{Ring, node_program};
-use crate::site::{Engine, Settings, Site};
-use crate::workload::ask::{Ask, LONGEST_REQUEST, Level, Via, What};
-use crate::workload::client::Arena;
+use crate::ring::Ring;
+use crate::site::{Engine, Settings};
+use crate::workload::ask::{Ask, What};
 
 const NODES: usize = 3;
 
@@ -89,11 +86,6 @@ pub struct Beside {
 
 /// Carries out a run, and prints its table.
 pub async fn run(terms: &Beside) -> Result<()> {
-    std::fs::create_dir_all(&terms.dir).with_context(|| format!("make {}", terms.dir.display()))?;
-    let dir = terms
-        .dir
-        .canonicalize()
-        .context("find the run's directory")?;
     let isolation = Isolation::Loopback {
         why: "the disk is to be a real one".to_owned(),
     };
@@ -104,10 +96,7 @@ pub async fn run(terms: &Beside) -> Result<()> {
         small_buffers: false,
         disk_mib: 0,
     };
-    let site = Site::make(&dir, &isolation, NODES, &settings)?;
-    let recording = Recording::begin(&dir)?;
-    let arena = |site: &Site| Arena::new(site, NODES, recording, Clock::start());
-    let ring = Arc::new(Ring::start(site, (NODES, 1), node_program()?, arena).await?);
+    let ring = Ring::start(&terms.dir, &isolation, (NODES, 1), &settings).await?;
     let written = write_all(&ring).await;
     ring.note(&format!("{written} keys are written"));
     let load = Load::start(&ring, terms.rate);
@@ -130,7 +119,7 @@ pub async fn run(terms: &Beside) -> Result<()> {
     ring.arena.closed[AWAY].store(false, Ordering::Relaxed);
     load.enter(Phase::Hints);
     let until = Instant::now() + terms.lasts;
-    while kept(&ring).await > 0 && Instant::now() < until {
+    while ring.hints_for(AWAY).await.is_none_or(|kept| kept > 0) && Instant::now() < until {
         sleep(LOOK_EVERY).await;
     }
     load.enter(Phase::Between);
@@ -193,17 +182,6 @@ async fn write_all(ring: &Ring) -> usize {
         .filter(|is_ok| std::future::ready(*is_ok))
         .count()
         .await
-}
-
-/// Hints for the node that was away.
-async fn kept(ring: &Ring) -> u64 {
-    let mut kept = 0;
-    for node in (0..ring.size()).filter(|node| *node != AWAY) {
-        if let Some(status) = admin::status(&ring.site.addresses(node).admin).await {
-            kept += status.hints.iter().map(|target| target.hints).sum::<u64>();
-        }
-    }
-    kept
 }
 
 /// Requests, and how long each took.
@@ -306,23 +284,11 @@ fn percentile(sorted: &[Duration], percent: usize) -> f64 {
 
 /// Writes a value of that name, or reads, through the node whose turn it is. Whether it succeeded.
 async fn ask(ring: &Ring, key: u64, turn: u64, put: Option<String>) -> bool {
-    let ask = Ask {
-        key: KeyName::new("data", format!("k{key}")),
-        what: put.map_or(What::Get, |name| What::Put {
-            name,
-            filling: VALUE_BYTES,
-        }),
-        via: Via::Grpc,
-        context: None,
-        read: Level::Usual,
-        write: Level::Usual,
-        ttl: None,
-        request: None,
-        timeout: LONGEST_REQUEST,
-    };
-    let arena = &ring.arena;
-    let open = (0..ring.size()).filter(|node| !arena.closed[*node].load(Ordering::Relaxed));
-    let open: Vec<_> = open.collect();
-    let turn = usize::try_from(turn).unwrap_or_default();
-    arena.ask(open[turn % open.len()], &ask).await.is_ok()
+    let what = put.map_or(What::Get, |name| What::Put {
+        name,
+        filling: VALUE_BYTES,
+    });
+    let ask = Ask::plain(KeyName::new("data", format!("k{key}")), what);
+    let node = ring.arena.open_in_turn(turn);
+    ring.arena.ask(node, &ask).await.is_ok()
 }

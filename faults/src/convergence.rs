@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use crate::copies::{self, Copy};
 use crate::ring::Ring;
 use crate::values;
-use crate::workload::ask::{Ask, LONGEST_REQUEST, Level, Via, What, policy_of};
+use crate::workload::ask::{Ask, Level, What, policy_of};
 
 /// The copies are the same after this time.
 const CONVERGES_WITHIN: Duration = Duration::from_secs(90);
@@ -63,15 +63,8 @@ async fn read_all(ring: &Arc<Ring>, keys: &[KeyName], round: usize) -> Vec<Strin
     let reads = keys.iter().enumerate().map(|(at, key)| {
         let node = (at + round) % ring.size();
         let ask = Ask {
-            key: key.clone(),
-            what: What::Get,
-            via: Via::Grpc,
-            context: None,
             read: Level::All,
-            write: Level::Usual,
-            ttl: None,
-            request: None,
-            timeout: LONGEST_REQUEST,
+            ..Ask::plain(key.clone(), What::Get)
         };
         async move {
             let answer = ring.arena.ask(node, &ask).await;

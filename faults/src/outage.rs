@@ -14,16 +14,13 @@ use futures::stream::{self, StreamExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::clock::Clock;
+use crate::copies;
 use crate::fault::NodeOrdinal;
 use crate::isolation::Isolation;
 use crate::judge::judge_file;
-use crate::recording::Recording;
-use crate::ring::{Ring, node_program};
-use crate::site::{Engine, Settings, Site};
-use crate::workload::ask::{Ask, LONGEST_REQUEST, Level, Via, What};
-use crate::workload::client::Arena;
-use crate::{admin, copies};
+use crate::ring::Ring;
+use crate::site::{Engine, Settings};
+use crate::workload::ask::{Ask, What};
 
 const WRITERS: u64 = 8;
 
@@ -66,11 +63,6 @@ pub struct Outage {
 
 /// Carries out a run. Whether all promises were kept; what happened is printed.
 pub async fn run(terms: &Outage, isolation: &Isolation) -> Result<bool> {
-    std::fs::create_dir_all(&terms.dir).with_context(|| format!("make {}", terms.dir.display()))?;
-    let dir = terms
-        .dir
-        .canonicalize()
-        .context("find the run's directory")?;
     let settings = Settings {
         engine: Engine::Rocksdb,
         keeps_hints: terms.keeps_hints,
@@ -78,11 +70,8 @@ pub async fn run(terms: &Outage, isolation: &Isolation) -> Result<bool> {
         small_buffers: true,
         disk_mib: 1024,
     };
-    let site = Site::make(&dir, isolation, terms.nodes, &settings)?;
-    let recording = Recording::begin(&dir)?;
-    let arena = |site: &Site| Arena::new(site, terms.nodes, recording, Clock::start());
-    let ring = Ring::start(site, (terms.nodes, terms.seed), node_program()?, arena).await?;
-    let ring = Arc::new(ring);
+    let shape = (terms.nodes, terms.seed);
+    let ring = Ring::start(&terms.dir, isolation, shape, &settings).await?;
     let writers = Writers::start(&ring, terms.rate);
     sleep(WARM_UP).await; // paced: the load's own time
     ring.arena.closed[AWAY].store(true, Ordering::Relaxed);
@@ -106,18 +95,12 @@ pub async fn run(terms: &Outage, isolation: &Isolation) -> Result<bool> {
 
 /// Until nobody keeps anything for the node any more.
 async fn await_delivery(ring: &Ring, returned: Instant) {
-    let target = ring.id(AWAY).to_string();
     let mut most = 0;
     loop {
-        let mut kept = 0;
-        for node in (0..ring.size()).filter(|node| *node != AWAY) {
-            let Some(status) = admin::status(&ring.site.addresses(node).admin).await else {
-                ring.found(format!("node-{} does not say what it keeps", node + 1));
-                return;
-            };
-            let hints = status.hints.iter().filter(|kept| kept.target == target);
-            kept += hints.map(|kept| kept.hints).sum::<u64>();
-        }
+        let Some(kept) = ring.hints_for(AWAY).await else {
+            ring.found("a node does not say what it keeps");
+            return;
+        };
         most = most.max(kept);
         let took = returned.elapsed();
         if kept == 0 {
@@ -265,27 +248,19 @@ async fn write(ring: &Ring, writer: u64, number: u64) -> bool {
     } else {
         "data"
     };
+    let key = KeyName::new(keyspace, name.clone());
     let ask = Ask {
-        key: KeyName::new(keyspace, name.clone()),
-        what: What::Put { name, filling: 100 },
-        via: Via::Grpc,
-        context: None,
-        read: Level::Usual,
-        write: Level::Usual,
-        ttl: None,
         request: Some(RequestName {
             client: writer + 1,
             sequence: number,
         }),
-        timeout: LONGEST_REQUEST,
+        ..Ask::plain(key, What::Put { name, filling: 100 })
     };
     let arena = &ring.arena;
     arena.recording.uses(&ask.key);
-    let open = (0..ring.size()).filter(|node| !arena.closed[*node].load(Ordering::Relaxed));
-    let open: Vec<_> = open.collect();
-    let turn = usize::try_from(writer + number).unwrap_or_default();
+    let node = arena.open_in_turn(writer + number);
     let invoked_at_us = arena.clock.now_us();
-    let answer = arena.ask(open[turn % open.len()], &ask).await;
+    let answer = arena.ask(node, &ask).await;
     let is_ok = answer.is_ok();
     let attempt = Attempt {
         invoked_at_us,

@@ -1,6 +1,6 @@
 //! The running ring: its processes, network and disks, and what was found wrong with them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,9 +16,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::fault::NodeOrdinal;
 use crate::founding;
+use crate::isolation::Isolation;
 use crate::network::Network;
 use crate::node_process::{Expected, NodeProcess};
-use crate::site::Site;
+use crate::recording::Recording;
+use crate::site::{Settings, Site};
 use crate::wall_clock::WallClocks;
 use crate::workload::client::Arena;
 use crate::{admin, clock::Clock};
@@ -43,13 +45,19 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Starts so many nodes and founds their ring.
+    /// Starts so many nodes in a directory, founds their ring, and begins the run's recording there. The seed
+    /// decides the ring.
     pub(crate) async fn start(
-        site: Site,
+        dir: &Path,
+        isolation: &Isolation,
         (nodes, seed): (usize, u64),
-        program: PathBuf,
-        arena: impl FnOnce(&Site) -> Result<Arena>,
-    ) -> Result<Self> {
+        settings: &Settings,
+    ) -> Result<Arc<Self>> {
+        let program = node_program()?;
+        std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+        let dir = dir.canonicalize().context("find the run's directory")?;
+        let site = Site::make(&dir, isolation, nodes, settings)?;
+        let recording = Recording::begin(&dir)?;
         let network = site
             .is_isolated()
             .then(|| Network::make(nodes))
@@ -69,7 +77,7 @@ impl Ring {
         }
         let placement = founding::found(&site, nodes, seed).await?;
         let ring = Self {
-            arena: Arc::new(arena(&site)?),
+            arena: Arc::new(Arena::new(&site, nodes, recording, Clock::start())?),
             network: network.map(AsyncMutex::new),
             nodes: processes,
             findings: Mutex::default(),
@@ -79,7 +87,7 @@ impl Ring {
         let document = Record::Placement(Box::new(PlacementDocument::from(&ring.placement)));
         ring.arena.recording.add(&document);
         ring.all_serve(None).await;
-        Ok(ring)
+        Ok(Arc::new(ring))
     }
 
     /// How many nodes there are.
@@ -98,6 +106,18 @@ impl Ring {
         let nodes = self.placement.nodes();
         let place = nodes.iter().find(|node| node.name == name);
         place.expect("every node is in the placement").id
+    }
+
+    /// How many hints the others keep for a node. `None`: one of them does not say.
+    pub(crate) async fn hints_for(&self, node: NodeOrdinal) -> Option<u64> {
+        let target = self.id(node).to_string();
+        let mut kept = 0;
+        for other in (0..self.size()).filter(|other| *other != node) {
+            let status = admin::status(&self.site.addresses(other).admin).await?;
+            let hints = status.hints.iter().filter(|kept| kept.target == target);
+            kept += hints.map(|kept| kept.hints).sum::<u64>();
+        }
+        Some(kept)
     }
 
     /// The clock of the recording.
@@ -210,7 +230,7 @@ impl Ring {
 }
 
 /// The program of the node: named by `ANNULUS_NODE_BIN`, or beside this one (or the folder that it is in).
-pub(crate) fn node_program() -> Result<PathBuf> {
+fn node_program() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("ANNULUS_NODE_BIN") {
         return Ok(path.into());
     }

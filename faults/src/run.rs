@@ -8,17 +8,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 
-use crate::clock::Clock;
 use crate::conductor::Conductor;
 use crate::fault::Kind;
 use crate::isolation::Isolation;
 use crate::judge::judge_file;
 use crate::plan::Planner;
-use crate::recording::Recording;
-use crate::ring::{Ring, node_program};
-use crate::site::{Engine, Settings, Site};
+use crate::ring::Ring;
+use crate::site::{Engine, Settings};
 use crate::workload::ask::Draw;
-use crate::workload::client::{Arena, Client};
+use crate::workload::client::Client;
 use crate::{convergence, damage};
 
 const CLIENTS: u64 = 12;
@@ -60,11 +58,6 @@ pub fn possible(kinds: &[Kind], isolation: &Isolation) -> (Vec<Kind>, Vec<Kind>)
 /// Carries out a run. Whether all promises were kept; what happened is printed.
 pub async fn run(terms: &Terms, isolation: &Isolation) -> Result<bool> {
     let (kinds, impossible) = possible(&terms.kinds, isolation);
-    std::fs::create_dir_all(&terms.dir).with_context(|| format!("make {}", terms.dir.display()))?;
-    let dir = terms
-        .dir
-        .canonicalize()
-        .context("find the run's directory")?;
     let settings = Settings {
         engine: terms.engine,
         keeps_hints: true,
@@ -72,11 +65,8 @@ pub async fn run(terms: &Terms, isolation: &Isolation) -> Result<bool> {
         small_buffers: true,
         disk_mib: DISK_MIB,
     };
-    let site = Site::make(&dir, isolation, terms.nodes, &settings)?;
-    let recording = Recording::begin(&dir)?;
-    let arena = |site: &Site| Arena::new(site, terms.nodes, recording, Clock::start());
-    let ring = Ring::start(site, (terms.nodes, terms.seed), node_program()?, arena).await?;
-    let ring = Arc::new(ring);
+    let shape = (terms.nodes, terms.seed);
+    let ring = Ring::start(&terms.dir, isolation, shape, &settings).await?;
     let conductor = Arc::new(Conductor::new(ring.clone()));
 
     let mut tasks = JoinSet::new();

@@ -84,6 +84,21 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
+    /// Over gRPC, of as many replicas as usual, and no retry.
+    pub(crate) fn plain(key: KeyName, what: What) -> Self {
+        Self {
+            key,
+            what,
+            via: Via::Grpc,
+            context: None,
+            read: Level::Usual,
+            write: Level::Usual,
+            ttl: None,
+            request: None,
+            timeout: LONGEST_REQUEST,
+        }
+    }
+
     pub(crate) fn policy(&self) -> Policy {
         policy_of(&self.key)
     }

@@ -62,6 +62,20 @@ impl Arena {
         })
     }
 
+    /// Nodes that clients may ask.
+    fn open(&self) -> Vec<usize> {
+        let nodes = self.closed.iter().enumerate();
+        let open = nodes.filter(|(_, closed)| !closed.load(Ordering::Relaxed));
+        open.map(|(node, _)| node).collect()
+    }
+
+    /// The open node whose turn it is.
+    pub(crate) fn open_in_turn(&self, turn: u64) -> usize {
+        let open = self.open();
+        let turn = usize::try_from(turn).unwrap_or_default();
+        open[turn % open.len()]
+    }
+
     /// Asks a node.
     pub(crate) async fn ask(&self, node: usize, ask: &Ask) -> Answer {
         let (grpc, http) = &self.nodes[node];
@@ -146,8 +160,7 @@ impl Client {
     }
 
     async fn attempt(&mut self, ask: &Ask) -> Answer {
-        let open = |node: &usize| !self.arena.closed[*node].load(Ordering::Relaxed);
-        let open: Vec<usize> = (0..self.arena.closed.len()).filter(open).collect();
+        let open = self.arena.open();
         let node = open[self.draw.chance().index(open.len())];
         let answer = self.arena.ask(node, ask).await;
         if self.draw.chance().hits(LOST_OF_1000) {
