@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use annulus_proto::admin::v1::admin_client::AdminClient;
 use annulus_proto::admin::v1::{
-    GetStatusRequest, GetStatusResponse, InstallPlacementRequest, ListVnodesRequest, NodePhase,
-    RequestComparisonRequest,
+    GetStatusRequest, GetStatusResponse, InstallPlacementRequest, ListDigestsRequest,
+    ListVnodesRequest, NodePhase, RequestComparisonRequest,
 };
-use annulus_ring::Placement;
+use annulus_ring::{PartitionId, Placement};
 use anyhow::{Context as _, Result};
 use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::site::Site;
@@ -79,6 +80,23 @@ pub(crate) async fn compare_all(site: &Site, placement: &Placement) -> Result<()
         }
     }
     Ok(())
+}
+
+/// The digests of keys by keyspace and key.
+pub(crate) type KeyDigests = BTreeMap<(String, Vec<u8>), u64>;
+
+/// What a node's vnode lists.
+pub(crate) async fn digests(address: &str, partition: PartitionId) -> Result<KeyDigests> {
+    let request = ListDigestsRequest {
+        partition: u32::from(partition.0),
+    };
+    let mut parts = client(address)?.list_digests(request).await?.into_inner();
+    let mut digests = KeyDigests::new();
+    while let Some(part) = timeout(STATUS_WITHIN, parts.next()).await? {
+        let part = part?.digests.into_iter();
+        digests.extend(part.map(|of| ((of.keyspace, of.key.to_vec()), of.digest)));
+    }
+    Ok(digests)
 }
 
 /// How many vnodes a node has scrubbed since its start; 0 while it does not say.

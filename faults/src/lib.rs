@@ -29,6 +29,7 @@ mod command;
 mod conductor;
 mod convergence;
 mod copies;
+mod count;
 mod damage;
 mod disk;
 pub mod fault;

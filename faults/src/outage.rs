@@ -14,13 +14,13 @@ use futures::stream::{self, StreamExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::copies;
 use crate::fault::NodeOrdinal;
 use crate::isolation::Isolation;
 use crate::judge::judge_file;
 use crate::ring::Ring;
 use crate::site::{Engine, Settings};
 use crate::workload::ask::{Ask, What};
+use crate::{copies, count};
 
 const WRITERS: u64 = 8;
 
@@ -138,7 +138,7 @@ async fn compare(ring: &Ring, returned: Instant) -> Result<()> {
             found.different, found.keys
         ));
         if found.different == 0 {
-            return Ok(());
+            return count_all(ring, keys.len()).await;
         }
         if began.elapsed() > SAME_WITHIN {
             ring.found(format!(
@@ -151,6 +151,19 @@ async fn compare(ring: &Ring, returned: Instant) -> Result<()> {
         }
         sleep(COMPARE_EVERY).await;
     }
+}
+
+/// The same from outside: what the owners list through the admin API.
+async fn count_all(ring: &Ring, written: usize) -> Result<()> {
+    let count = count::count(ring).await?;
+    ring.note(&format!(
+        "counted through the admin API: {} keys, {} not the same on all owners",
+        count.keys, count.different
+    ));
+    if count.different > 0 || count.keys > written {
+        ring.found(format!("{count:?} of {written} keys written"));
+    }
+    Ok(())
 }
 
 async fn look(ring: &Ring, keys: &[KeyName]) -> Result<Comparison> {

@@ -37,10 +37,11 @@ const LOAD_PAGE: ScanLimit = ScanLimit {
     bytes: 64 << 20,
 };
 
-/// What one delivery sends at most, but for a single hint that is larger.
+/// What one delivery sends at most, but for a single hint that is larger. The receiver merges it as one: clients'
+/// writes there wait for so much (`docs/benchmarks.md`).
 const DELIVERY_PAGE: ScanLimit = ScanLimit {
-    entries: 256,
-    bytes: 1 << 20,
+    entries: 64,
+    bytes: 256 << 10,
 };
 
 /// What hints are kept and received with.
