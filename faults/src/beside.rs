@@ -40,6 +40,9 @@ const WRITES_AT_ONCE: usize = 64;
 /// The node that is away, so that hints are kept for it.
 const AWAY: NodeOrdinal = 1;
 
+/// It is away for so many phases: to deliver what was kept then takes long enough for a percentile.
+const AWAY_FOR: u32 = 3;
+
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Scrubs are looked for twice a minute, and each vnode is due once a minute.
@@ -113,7 +116,7 @@ pub async fn run(terms: &Beside) -> Result<()> {
 
     ring.arena.closed[AWAY].store(true, Ordering::Relaxed);
     ring.process(AWAY).lock().await.kill().await?;
-    sleep(terms.lasts).await; // paced: what is kept for it gathers
+    sleep(AWAY_FOR * terms.lasts).await; // paced: what is kept for it gathers
     ring.process(AWAY).lock().await.start()?;
     ring.all_serve(None).await;
     ring.arena.closed[AWAY].store(false, Ordering::Relaxed);
