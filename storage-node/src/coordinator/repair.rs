@@ -49,7 +49,9 @@ impl Coordinator {
             Ok(copy) => copy.as_ref().is_none_or(|copy| merged.dominated_by(copy)),
             Err(_) => false,
         };
-        let leaves = copies.iter().all(is_harmless);
+        // Who is down may hold what the tombstone has to cover.
+        let all = placement.owners(read.address.partition()).len();
+        let leaves = candidates.len() == all && copies.iter().all(is_harmless);
         if leaves {
             self.0.metrics.repairs_left_to_reaping.inc();
         }

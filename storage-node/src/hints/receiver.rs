@@ -101,6 +101,14 @@ impl Hints {
         if expired && !handover.sloppy {
             return Taken::Expired;
         }
+        // Where nobody asks for sloppy hints any more before a deleted key is forgotten, an old one might bring a
+        // deleted value back. Its keeper keeps it, for people to look at.
+        let rule = self.0.replica.tombstone_rule();
+        let forgotten_after = rule.age.saturating_sub(rule.max_clock_skew);
+        let may_be_forgotten = is_expired(written, self.0.clock.wall_ms(), forgotten_after);
+        if handover.sloppy && !keyspace.allow_sloppy && may_be_forgotten {
+            return Taken::Refused;
+        }
         let address = KeyAddress::of(placement, keyspace.clone(), handover.key);
         if mistake::is_made(Mistake::ReplayMints) {
             self.0

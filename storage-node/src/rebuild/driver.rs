@@ -1,7 +1,7 @@
 //! Goes from vnode to vnode, as long as there is one to mend: one at a time, so that what is taken from others is
 //! bounded by one rate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,9 @@ pub(crate) struct RebuilderParts {
     pub(crate) metrics: RebuildMetrics,
 }
 
+/// Of a disk that counts as lost so many vnodes are without their data at a time; the others serve what is good.
+const MOST_GIVEN_UP: usize = 16;
+
 /// Mends this node's vnodes.
 #[derive(Debug)]
 pub(crate) struct Rebuilder {
@@ -47,6 +50,9 @@ pub(crate) struct Rebuilder {
     pub(super) allowance: Allowance,
     /// When each loss was seen first in this run, and which memory of the vnode it took.
     lost_at: BTreeMap<PartitionId, (u64, Instant)>,
+    /// Vnodes that gave up damaged data in this run and are not whole yet. What an earlier run gave up is no sign of
+    /// new damage.
+    given_up: BTreeSet<PartitionId>,
     /// The disk counts as lost; until all vnodes are whole.
     distrusts_disk: bool,
 }
@@ -67,6 +73,7 @@ impl Rebuilder {
         Self {
             allowance: Allowance::new(rate, Duration::ZERO, now),
             lost_at: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             distrusts_disk: false,
             parts,
         }
@@ -114,10 +121,11 @@ impl Rebuilder {
     /// do not count: they can't be given up.
     fn loses_disk(&mut self, placement: &Arc<Placement>, unsound: &[Unsound]) -> bool {
         self.distrusts_disk &= !unsound.is_empty();
-        let met_damage = |vnode: &&Unsound| {
-            let gave_up = vnode.rebuilding.as_ref();
-            vnode.is_damaged || gave_up.is_some_and(|filled| filled.origin == Origin::Damaged)
-        };
+        let is_unsound =
+            |given_up: &PartitionId| unsound.iter().any(|it| it.partition == *given_up);
+        self.given_up.retain(is_unsound);
+        let met_damage =
+            |vnode: &&Unsound| vnode.is_damaged || self.given_up.contains(&vnode.partition);
         let is_held_elsewhere = |vnode: &&Unsound| {
             let others = self.job(placement, vnode).map_or(0, |job| job.others.len());
             others >= owners_needed(others)
@@ -172,10 +180,15 @@ impl Rebuilder {
     }
 
     /// A damaged vnode gives up its data, if enough others have theirs. It is filled in a later attempt.
-    async fn give_up(&self, job: &Job) -> Result<bool, ReplicaError> {
+    async fn give_up(&mut self, job: &Job) -> Result<bool, ReplicaError> {
         let needed = owners_needed(job.others.len());
         if job.others.len() < needed {
             return Ok(true); // there is nobody to take the data from: all but the damaged keys stays
+        }
+        let has_room = self.parts.replica.has_room_for_background();
+        let is_turn = !self.distrusts_disk || self.given_up.len() < MOST_GIVEN_UP;
+        if !has_room || !is_turn {
+            return Ok(false); // it could not be filled now, and most of it is good
         }
         let replica = &self.parts.replica;
         if self.serving_others(job).await < needed {
@@ -192,6 +205,7 @@ impl Rebuilder {
             replica.set_suspended(job.partition, false);
         }
         given_up?;
+        self.given_up.insert(job.partition);
         self.parts.metrics.given_up.inc();
         Ok(false)
     }
@@ -230,6 +244,7 @@ impl Rebuilder {
         }
         let replica = &self.parts.replica;
         replica.serve(job.partition, job.incarnation).await?;
+        self.given_up.remove(&job.partition);
         self.parts.metrics.made_whole.inc();
         Ok(true)
     }

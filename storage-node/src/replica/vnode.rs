@@ -51,8 +51,10 @@ pub(super) struct Vnode {
     serving: AtomicU64,
     /// How far the vnode is filled; `None`: it is whole.
     rebuilding: Mutex<Option<Rebuilding>>,
-    /// Somebody met damage in this incarnation.
+    /// It is to be rebuilt: somebody met damage in this incarnation, or its disk counts as lost.
     damaged: AtomicBool,
+    /// Somebody met damage in this incarnation.
+    met_damage: AtomicBool,
     /// Told when there is something to rebuild.
     attention: Arc<Notify>,
 }
@@ -90,6 +92,7 @@ impl Vnode {
             serving: AtomicU64::new(serving),
             rebuilding: Mutex::new(rebuilding),
             damaged: AtomicBool::new(false),
+            met_damage: AtomicBool::new(false),
             attention,
         })
     }
@@ -164,8 +167,19 @@ impl Vnode {
         self.damaged.load(Ordering::Acquire)
     }
 
+    /// Whether something of it could not be read: others can't count on it.
+    pub(super) fn has_met_damage(&self) -> bool {
+        self.met_damage.load(Ordering::Acquire)
+    }
+
     /// Somebody met damage: the vnode is to be rebuilt when the other owners allow it.
     pub(super) fn note_damage(&self) {
+        self.met_damage.store(true, Ordering::Release);
+        self.distrust();
+    }
+
+    /// It is to be rebuilt when the other owners allow it, whatever it holds.
+    fn distrust(&self) {
         if !self.damaged.swap(true, Ordering::AcqRel) {
             self.attention.notify_one();
         }
@@ -189,6 +203,7 @@ impl Vnode {
         *self.rebuilding.lock() = Some(rebuilding);
         *self.clock.lock() = clock;
         self.damaged.store(false, Ordering::Release);
+        self.met_damage.store(false, Ordering::Release);
         self.incarnation.fetch_add(1, Ordering::AcqRel);
         self.attention.notify_one();
     }
@@ -303,7 +318,7 @@ impl Vnodes {
         vnodes
             .values()
             .filter(holding)
-            .for_each(|vnode| vnode.note_damage());
+            .for_each(|vnode| vnode.distrust());
     }
 
     /// The vnodes that are owned and not as they should be.

@@ -45,7 +45,8 @@ impl Replica {
         }
         Ok(StatesPage {
             vnode: standing.vnode,
-            serving: standing.serving,
+            // Who asks for nothing else wants to know on whom it can count.
+            serving: standing.serving && (bytes > 0 || !vnode.has_met_damage()),
             states,
             last: found.last().map(|entry| entry.key.clone()),
         })
