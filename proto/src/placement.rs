@@ -1,9 +1,11 @@
 //! The placement on the wire and in the ring's own types.
 
+mod moves;
+
 use std::num::NonZeroU32;
 
 use annulus_ring::{
-    Capacity, HashSeed, Node, NodeAddresses, NodeIndex, NodeState, PartitionCount, Placement,
+    Capacity, HashSeed, Move, Node, NodeAddresses, NodeIndex, NodeState, PartitionCount, Placement,
     PlacementDocument, PlacementError, ReplicationFactor, RingEpoch, Zone,
 };
 
@@ -36,6 +38,7 @@ impl From<&Placement> for wire::Placement {
                 .into_iter()
                 .map(|owner| owner.0.into())
                 .collect(),
+            moves: document.moves.iter().map(wire::Move::from).collect(),
             fingerprint: placement.fingerprint(),
         }
     }
@@ -65,7 +68,12 @@ impl TryFrom<wire::Placement> for Placement {
             owners: placement
                 .owners
                 .into_iter()
-                .map(node_index)
+                .map(|owner| node_index("owners", owner))
+                .collect::<Result<_, _>>()?,
+            moves: placement
+                .moves
+                .into_iter()
+                .map(Move::try_from)
                 .collect::<Result<_, _>>()?,
             fingerprint: (placement.fingerprint != 0).then_some(placement.fingerprint),
         };
@@ -82,10 +90,10 @@ fn replication_factor(factor: u32) -> Result<ReplicationFactor, FieldRefused> {
         })
 }
 
-fn node_index(owner: u32) -> Result<NodeIndex, FieldRefused> {
+fn node_index(field: &'static str, owner: u32) -> Result<NodeIndex, FieldRefused> {
     u16::try_from(owner)
         .map(NodeIndex)
-        .map_err(|_| FieldRefused::invalid("owners", format!("{owner} is no position in `nodes`")))
+        .map_err(|_| FieldRefused::invalid(field, format!("{owner} is no position in `nodes`")))
 }
 
 impl From<Node> for wire::Node {
@@ -151,7 +159,31 @@ impl TryFrom<wire::Node> for Node {
 
 #[cfg(test)]
 mod tests {
+    use annulus_ring::{MoveId, PartitionId, Stage};
+
     use super::*;
+
+    /// Partition 0 belongs to nodes 0 and 1, partition 1 to 1 and 2.
+    fn swap(partition: u16, stage: Stage) -> Move {
+        Move {
+            id: MoveId {
+                epoch: RingEpoch(1),
+                partition: PartitionId(partition),
+            },
+            add: Some(NodeIndex(2)),
+            remove: Some(NodeIndex(0)),
+            stage,
+            since: RingEpoch(2),
+            lost: true,
+        }
+    }
+
+    /// Partition 3 belongs to node 0 alone.
+    fn growth() -> Move {
+        let mut growth = swap(3, Stage::Prepare);
+        (growth.remove, growth.lost) = (None, false);
+        growth
+    }
 
     fn placement() -> Placement {
         let node = |i: u128| Node {
@@ -174,7 +206,8 @@ mod tests {
             partitions: PartitionCount::new(4).unwrap(),
             replication_factor: ReplicationFactor::new(2).unwrap(),
             nodes: (1..=3).map(node).collect(),
-            owners: [0, 1, 1, 2, 2, 0, 0, 1].map(NodeIndex).to_vec(),
+            owners: [0, 1, 1, 2, 2, 0, 0, 65_535].map(NodeIndex).to_vec(),
+            moves: vec![swap(0, Stage::Dual), swap(1, Stage::ReadNew), growth()],
             fingerprint: None,
         };
         Placement::try_from(document).unwrap()
@@ -192,13 +225,18 @@ mod tests {
     #[test]
     fn each_broken_field_is_refused_by_name() {
         type Breakage = fn(&mut wire::Placement);
-        let rows: [(&str, Breakage); 7] = [
+        let rows: [(&str, Breakage); 12] = [
             ("cluster_id", |p| p.cluster_id = "x".into()),
             ("partitions", |p| p.partitions = 3),
             ("replication_factor", |p| p.replication_factor = 0),
             ("owners", |p| p.owners[0] = 70_000),
             ("nodes.state", |p| p.nodes[0].state = 9),
             ("nodes.capacity", |p| p.nodes[0].capacity = 0),
+            ("moves.id", |p| p.moves[0].id = "p1".into()),
+            ("moves.add", |p| p.moves[0].add = Some(70_000)),
+            ("moves.remove", |p| p.moves[0].remove = Some(70_000)),
+            ("moves.stage", |p| p.moves[0].stage = 8),
+            ("move e1-p0", |p| p.moves[0].since = 4),
             ("fingerprint", |p| p.fingerprint += 1),
         ];
         for (field, break_it) in rows {

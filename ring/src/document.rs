@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::epoch::RingEpoch;
+use crate::moves::Move;
 use crate::node::{Node, NodeIndex};
 use crate::partition::{PartitionCount, ReplicationFactor};
 use crate::placement::{Placement, PlacementError};
@@ -26,8 +27,12 @@ pub struct PlacementDocument {
     pub replication_factor: ReplicationFactor,
     /// The members, ascending by id.
     pub nodes: Vec<Node>,
-    /// Owners as positions in `nodes`: N for partition 0, N for partition 1, and so on.
+    /// Owners as positions in `nodes`: N for partition 0, N for partition 1, and so on. Places
+    /// that nobody has, at a row's end, hold [`NodeIndex::VACANT`].
     pub owners: Vec<NodeIndex>,
+    /// The moves under way, ascending by partition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<Move>,
     /// [`Placement::fingerprint`], checked where it is present: tells an edited or damaged
     /// document, and one with parts that this version does not know.
     #[serde(
@@ -48,6 +53,7 @@ impl From<&Placement> for PlacementDocument {
             replication_factor: placement.replication_factor(),
             nodes: placement.nodes().to_vec(),
             owners: placement.all_owners().to_vec(),
+            moves: placement.moves().to_vec(),
             fingerprint: Some(placement.fingerprint()),
         }
     }

@@ -5,7 +5,10 @@
 //! (u64); partitions (u32); replication factor (u8); number of nodes (u64), then for each
 //! node, ascending by id: id (16 bytes), name, peer, grpc, http and admin address, zone,
 //! capacity (u32), state (u8: 0 active, 1 draining); the owners, partition by partition (u16
-//! node index each).
+//! node index each, 65535 for a vacant place). If there are moves, their number (u64), then for
+//! each, ascending by partition: epoch of its id (u64), partition (u16), who joins and who leaves
+//! (u16 node index each, 65535 for nobody), stage (u8: 0 PREPARE to 6 CLEANUP), the epoch of its
+//! stage (u64), whether its leaver is lost (u8).
 //!
 //! It finds mistakes and split brains, not forgeries.
 
@@ -13,6 +16,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::epoch::RingEpoch;
+use crate::moves::Move;
 use crate::node::{Node, NodeIndex, NodeState};
 use crate::partition::{PartitionCount, ReplicationFactor};
 use crate::token::HashSeed;
@@ -29,6 +33,7 @@ pub(crate) struct Content<'a> {
     pub(crate) replication_factor: ReplicationFactor,
     pub(crate) nodes: &'a [Node],
     pub(crate) owners: &'a [NodeIndex],
+    pub(crate) moves: &'a [Move],
 }
 
 /// Hashes the content in the encoding of the module's head.
@@ -47,7 +52,24 @@ pub(crate) fn of(content: &Content<'_>) -> u64 {
     for owner in content.owners {
         hasher.update(&owner.0.to_le_bytes());
     }
+    if !content.moves.is_empty() {
+        hasher.update(&(content.moves.len() as u64).to_le_bytes());
+    }
+    for it in content.moves {
+        add_move(&mut hasher, it);
+    }
     hasher.digest()
+}
+
+fn add_move(hasher: &mut Xxh3, it: &Move) {
+    hasher.update(&it.id.epoch.0.to_le_bytes());
+    hasher.update(&it.partition().0.to_le_bytes());
+    for node in [it.add, it.remove] {
+        hasher.update(&node.unwrap_or(NodeIndex::VACANT).0.to_le_bytes());
+    }
+    hasher.update(&[it.stage as u8]);
+    hasher.update(&it.since.0.to_le_bytes());
+    hasher.update(&[u8::from(it.lost)]);
 }
 
 fn add_node(hasher: &mut Xxh3, node: &Node) {

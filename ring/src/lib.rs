@@ -55,6 +55,7 @@ mod document;
 mod epoch;
 mod fingerprint;
 mod layout;
+mod moves;
 mod node;
 mod partition;
 mod placement;
@@ -67,11 +68,14 @@ mod transfer_plan;
 
 pub use document::PlacementDocument;
 pub use epoch::RingEpoch;
+pub use moves::{
+    InvalidMoveId, InvalidStage, Move, MoveError, MoveId, OwnerSet, Stage, SyncSources, WriteSets,
+};
 pub use node::{Capacity, Node, NodeAddresses, NodeId, NodeIndex, NodeState, Zone};
 pub use partition::{
     InvalidPartitionCount, InvalidReplicationFactor, PartitionCount, PartitionId, ReplicationFactor,
 };
-pub use placement::{MAX_NODES, Placement, PlacementError};
+pub use placement::{MAX_MOVES, MAX_NODES, Placement, PlacementError};
 pub use preference_list::Fallbacks;
 pub use quorum_safety::partitions_below;
 pub use token::{HashSeed, Token};

@@ -33,6 +33,9 @@ impl FromStr for NodeId {
 pub struct NodeIndex(pub u16);
 
 impl NodeIndex {
+    /// Stands in a document for a place that no node has, at the end of a partition's row.
+    pub const VACANT: Self = Self(u16::MAX);
+
     pub(crate) fn at(self) -> usize {
         usize::from(self.0)
     }

@@ -1,7 +1,9 @@
 //! Who owns what at one epoch.
 //!
 //! Invariants, checked once when a placement is made and relied on everywhere:
-//! - every partition has exactly N owners, all distinct, all members;
+//! - every partition has at most N owners and at least one, all distinct, all members; fewer
+//!   than N only while N is being changed;
+//! - every partition has at most one move, which fits its owners (`moves/check.rs`);
 //! - members are ascending by id, with unique ids and names, at most [`MAX_NODES`];
 //! - the [fingerprint](Placement::fingerprint) is that of the content.
 //!
@@ -16,12 +18,16 @@ use uuid::Uuid;
 use crate::document::PlacementDocument;
 use crate::epoch::RingEpoch;
 use crate::fingerprint::{self, Content};
+use crate::moves::{Around, Move, MoveError, check_moves};
 use crate::node::{Node, NodeId, NodeIndex};
 use crate::partition::{PartitionCount, PartitionId, ReplicationFactor};
 use crate::token::{HashSeed, Token};
 
 /// The most nodes a placement can have.
 pub const MAX_NODES: usize = 1024;
+
+/// The most moves that can be under way at once.
+pub const MAX_MOVES: usize = 2048;
 
 /// Which nodes own which partitions, at one epoch. Immutable; share it behind an `Arc`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +38,10 @@ pub struct Placement {
     partitions: PartitionCount,
     replication_factor: ReplicationFactor,
     nodes: Vec<Node>,
-    /// N for each partition, in one piece.
+    /// N places for each partition, in one piece; vacant ones at the end of a row.
     owners: Vec<NodeIndex>,
+    /// Ascending by partition.
+    pub(crate) moves: Vec<Move>,
     fingerprint: u64,
 }
 
@@ -92,6 +100,12 @@ pub enum PlacementError {
         /// The member.
         node: NodeId,
     },
+    /// A partition without an owner, or a vacant place before an owner.
+    #[error("partition {0}: it needs an owner, and vacant places only at the end of its row")]
+    Vacancy(PartitionId),
+    /// A move is not valid.
+    #[error(transparent)]
+    Move(#[from] MoveError),
     /// The stated fingerprint is not that of the content.
     #[error(
         "the fingerprint is {actual:016x}, but the document states {stated:016x}: it was \
@@ -115,10 +129,20 @@ impl Placement {
             replication_factor,
             nodes,
             owners,
+            moves,
             fingerprint: _,
         } = document;
         check_nodes(&nodes)?;
         check_owners(&owners, &nodes, partitions, replication_factor)?;
+        let n = replication_factor.len();
+        let around = Around {
+            epoch,
+            partitions: partitions.len(),
+            nodes: nodes.len(),
+            replicas: n,
+            row: |partition: PartitionId| row_of(&owners, n, partition),
+        };
+        check_moves(&moves, &around)?;
         let fingerprint = fingerprint::of(&Content {
             cluster_id,
             epoch,
@@ -127,6 +151,7 @@ impl Placement {
             replication_factor,
             nodes: &nodes,
             owners: &owners,
+            moves: &moves,
         });
         Ok(Self {
             cluster_id,
@@ -136,6 +161,7 @@ impl Placement {
             replication_factor,
             nodes,
             owners,
+            moves,
             fingerprint,
         })
     }
@@ -160,7 +186,8 @@ impl Placement {
         self.partitions
     }
 
-    /// N: the number of owners of each partition.
+    /// N: the number of owners of each partition. While it is being changed, some partitions have
+    /// fewer: W and R are counted of the owners that a partition has.
     pub fn replication_factor(&self) -> ReplicationFactor {
         self.replication_factor
     }
@@ -200,14 +227,13 @@ impl Placement {
         found.ok().map(NodeIndex::from_at)
     }
 
-    /// The N owners of a partition, the preferred one first.
+    /// The owners of a partition, the preferred one first: who reads are answered by and who
+    /// mints. The old owners until a move reaches READ_NEW, then the new ones.
     ///
     /// # Panics
     /// If the partition is not below [`Placement::partitions`].
     pub fn owners(&self, partition: PartitionId) -> &[NodeIndex] {
-        let n = self.replication_factor.len();
-        let start = partition.at() * n;
-        &self.owners[start..start + n]
+        row_of(&self.owners, self.replication_factor.len(), partition)
     }
 
     /// Whether the node owns the partition.
@@ -231,6 +257,16 @@ impl Placement {
     pub(crate) fn all_owners(&self) -> &[NodeIndex] {
         &self.owners
     }
+}
+
+/// A partition's owners, without the vacant places at its row's end.
+fn row_of(owners: &[NodeIndex], n: usize, partition: PartitionId) -> &[NodeIndex] {
+    without_vacancies(&owners[partition.at() * n..(partition.at() + 1) * n])
+}
+
+fn without_vacancies(row: &[NodeIndex]) -> &[NodeIndex] {
+    let last = row.iter().rposition(|owner| *owner != NodeIndex::VACANT);
+    &row[..last.map_or(0, |last| last + 1)]
 }
 
 /// Checks a node list as a placement needs it, in its order.
@@ -300,6 +336,10 @@ fn check_owners(
         .ids()
         .zip(owners.chunks_exact(replication_factor.len()))
     {
+        let row = without_vacancies(row);
+        if row.is_empty() || row.contains(&NodeIndex::VACANT) {
+            return Err(PlacementError::Vacancy(partition));
+        }
         for (position, &owner) in row.iter().enumerate() {
             let Some(node) = nodes.get(owner.at()) else {
                 let nodes = nodes.len();

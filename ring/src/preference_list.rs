@@ -16,7 +16,7 @@ use crate::placement::Placement;
 #[derive(Clone, Debug)]
 pub struct Fallbacks<'a> {
     placement: &'a Placement,
-    owners: &'a [NodeIndex],
+    partition: PartitionId,
     start: usize,
     stride: usize,
     /// Steps done, of two rounds through the nodes: new zones, then the others.
@@ -24,7 +24,7 @@ pub struct Fallbacks<'a> {
 }
 
 impl Placement {
-    /// The active nodes that do not own the partition, nodes of zones without an owner
+    /// The active nodes that do not hold the partition, nodes of zones without an owner
     /// first, in an order that is the same everywhere at one epoch.
     pub fn fallbacks(&self, partition: PartitionId) -> Fallbacks<'_> {
         let count = self.nodes().len();
@@ -37,7 +37,7 @@ impl Placement {
         let start = below(hash & u64::from(u32::MAX));
         Fallbacks {
             placement: self,
-            owners: self.owners(partition),
+            partition,
             start,
             stride,
             step: 0,
@@ -47,7 +47,8 @@ impl Placement {
 
 impl Fallbacks<'_> {
     fn zone_has_owner(&self, zone: &Zone) -> bool {
-        self.owners
+        self.placement
+            .owners(self.partition)
             .iter()
             .any(|owner| self.placement.node(*owner).zone == *zone)
     }
@@ -64,7 +65,7 @@ impl Iterator for Fallbacks<'_> {
             self.step += 1;
             let node = self.placement.node(index);
             if node.state == NodeState::Active
-                && !self.owners.contains(&index)
+                && !self.placement.is_holder(self.partition, index)
                 && self.zone_has_owner(&node.zone) != first_round
             {
                 return Some(index);

@@ -5,7 +5,8 @@ use crate::partition::PartitionId;
 use crate::placement::Placement;
 
 /// The partitions with fewer than `needed` owners left when the `absent` nodes are gone,
-/// ascending: asked before a node is taken away. Ids that are no members count for nothing.
+/// ascending: asked before a node is taken away. During a move, each set of owners that writes
+/// need counts. Ids that are no members count for nothing.
 pub fn partitions_below<'a>(
     placement: &'a Placement,
     absent: &[NodeId],
@@ -16,7 +17,7 @@ pub fn partitions_below<'a>(
         present[index.at()] = false;
     }
     placement.partitions().ids().filter(move |partition| {
-        let owners = placement.owners(*partition);
-        owners.iter().filter(|owner| present[owner.at()]).count() < needed
+        let mut sets = placement.write_sets(*partition).iter();
+        sets.any(|owners| owners.iter().filter(|owner| present[owner.at()]).count() < needed)
     })
 }

@@ -188,6 +188,7 @@ impl TransferPlan {
             replication_factor: self.replication_factor,
             nodes: self.nodes,
             owners: self.owners,
+            moves: Vec::new(),
             fingerprint: None,
         })
     }

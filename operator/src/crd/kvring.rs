@@ -3,7 +3,8 @@
 //! Written by the operator alone: created once at founding, so that the API server itself
 //! makes sure that there is only one, and later replaced under its resourceVersion. Owners
 //! are one string of node numbers, partition by partition: 16,384 partitions with three owners
-//! among a thousand nodes take 200 KB, far below the limit of an object.
+//! among a thousand nodes take 200 KB, far below the limit of an object. Moves are objects, to be
+//! read by people: 2,048 of them take 200 KB more.
 #![expect(clippy::duplicated_attributes, reason = "columns are alike")]
 #![expect(
     unreachable_pub,
@@ -14,7 +15,7 @@ use std::fmt::Write as _;
 use std::num::NonZeroU32;
 
 use annulus_ring::{
-    Capacity, HashSeed, Node, NodeAddresses, NodeId, NodeIndex, NodeState, PartitionCount,
+    Capacity, HashSeed, Move, Node, NodeAddresses, NodeId, NodeIndex, NodeState, PartitionCount,
     Placement, PlacementDocument, PlacementError, ReplicationFactor, RingEpoch, Zone,
 };
 use kube::{CustomResource, KubeSchema};
@@ -74,9 +75,14 @@ pub struct KVRingSpec {
     /// The nodes, ascending by id.
     #[schemars(length(max = 1024))]
     pub nodes: Vec<RingNode>,
-    /// Owners of each partition as positions in `nodes`: `0,1,2 1,2,0 …`.
+    /// Owners of each partition as positions in `nodes`: `0,1,2 1,2,0 …`. The old owners until a
+    /// move reaches READ_NEW, then the new ones.
     #[schemars(length(max = 524_288))]
     pub owners: String,
+    /// The moves under way, ascending by partition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2048))]
+    pub moves: Vec<RingMove>,
     /// Checksum of the whole document: 16 hexadecimal digits.
     #[schemars(length(max = 16))]
     pub fingerprint: String,
@@ -114,6 +120,32 @@ pub struct RingNode {
     pub admin: String,
 }
 
+/// One owner of one partition is exchanged, added (no `remove`) or removed (no `add`).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RingMove {
+    /// Its name: the epoch that it first appeared in and its partition, `e12-p7`.
+    #[schemars(length(max = 32))]
+    pub id: String,
+    /// The owner that joins, a position in `nodes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1023))]
+    pub add: Option<i32>,
+    /// The owner that leaves, a position in `nodes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1023))]
+    pub remove: Option<i32>,
+    /// Where it is: PREPARE, DUAL, STREAM, VERIFY, READ_NEW, COMMIT or CLEANUP.
+    #[schemars(length(max = 16))]
+    pub stage: String,
+    /// The epoch that it entered its stage at.
+    #[schemars(range(min = 1))]
+    pub since: i64,
+    /// The leaver was given up; the others are the sources.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
+}
+
 /// What the placement wants of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum RingNodeState {
@@ -149,6 +181,7 @@ impl From<&Placement> for KVRingSpec {
             replication_factor: i32::from(placement.replication_factor().get()),
             nodes: placement.nodes().iter().map(RingNode::from).collect(),
             owners: owners_text(placement),
+            moves: placement.moves().iter().map(RingMove::from).collect(),
             fingerprint: format!("{:016x}", placement.fingerprint()),
         }
     }
@@ -176,7 +209,12 @@ impl TryFrom<&KVRingSpec> for Placement {
                 .map_err(|_| bad("partitions", spec.partitions))?,
             replication_factor: factor,
             nodes,
-            owners: owners_parsed(&spec.owners)?,
+            owners: owners_parsed(&spec.owners, factor)?,
+            moves: spec
+                .moves
+                .iter()
+                .map(Move::try_from)
+                .collect::<Result<_, _>>()?,
             fingerprint: Some(hex("fingerprint", &spec.fingerprint)?),
         };
         Ok(Placement::try_from(document)?)
@@ -244,15 +282,56 @@ fn owners_text(placement: &Placement) -> String {
     text
 }
 
-fn owners_parsed(text: &str) -> Result<Vec<NodeIndex>, RingDocumentError> {
-    text.split([' ', ','])
-        .map(|number| {
-            number
-                .parse()
-                .map(NodeIndex)
-                .map_err(|_| bad("owners", number))
+/// Rows with fewer owners than `factor` are filled with vacant places.
+fn owners_parsed(
+    text: &str,
+    factor: ReplicationFactor,
+) -> Result<Vec<NodeIndex>, RingDocumentError> {
+    let mut owners = Vec::new();
+    for row in text.split(' ') {
+        let places = owners.len() + usize::from(factor.get());
+        for number in row.split(',') {
+            let owner = number.parse().map_err(|_| bad("owners", number))?;
+            owners.push(NodeIndex(owner));
+        }
+        if owners.len() > places {
+            return Err(bad("owners", row));
+        }
+        owners.resize(places, NodeIndex::VACANT);
+    }
+    Ok(owners)
+}
+
+impl From<&Move> for RingMove {
+    fn from(it: &Move) -> Self {
+        Self {
+            id: it.id.to_string(),
+            add: it.add.map(|node| i32::from(node.0)),
+            remove: it.remove.map(|node| i32::from(node.0)),
+            stage: it.stage.to_string(),
+            since: saturating(it.since.0),
+            lost: it.lost,
+        }
+    }
+}
+
+impl TryFrom<&RingMove> for Move {
+    type Error = RingDocumentError;
+
+    fn try_from(it: &RingMove) -> Result<Self, Self::Error> {
+        let node = |field, node: Option<i32>| {
+            let index = node.map(|node| u16::try_from(node).map_err(|_| bad(field, node)));
+            index.map(|index| index.map(NodeIndex)).transpose()
+        };
+        Ok(Self {
+            id: parsed("moves[].id", &it.id)?,
+            add: node("moves[].add", it.add)?,
+            remove: node("moves[].remove", it.remove)?,
+            stage: parsed("moves[].stage", &it.stage)?,
+            since: RingEpoch(u64::try_from(it.since).map_err(|_| bad("moves[].since", it.since))?),
+            lost: it.lost,
         })
-        .collect()
+    }
 }
 
 fn hex(field: &'static str, text: &str) -> Result<u64, RingDocumentError> {

@@ -24,7 +24,7 @@ pub use kvcluster::{
 };
 pub use kvcluster_status::{KVClusterStatus, Operation, OperationType};
 pub use kvnode::{DesiredNodeState, KVNode, KVNodeSpec, KVNodeStatus, NodePhase};
-pub use kvring::{KVRing, KVRingSpec, RingDocumentError, RingNode, RingNodeState};
+pub use kvring::{KVRing, KVRingSpec, RingDocumentError, RingMove, RingNode, RingNodeState};
 
 /// API group of all three resources.
 pub const GROUP: &str = "annulus.dev";

@@ -233,6 +233,7 @@ pub(crate) mod tests {
             replication_factor: ReplicationFactor::new(u8::try_from(owners_each).unwrap()).unwrap(),
             nodes: (1..=nodes).map(node).collect(),
             owners: rows.collect(),
+            moves: Vec::new(),
             fingerprint: None,
         }
     }

@@ -79,6 +79,7 @@ impl Layout {
                 .expect("a few replicas"),
             nodes: (1..=count).map(member).collect(),
             owners: rows.collect(),
+            moves: Vec::new(),
             fingerprint: None,
         };
         document.try_into().expect("every partition has its owners")
