@@ -135,6 +135,7 @@ fn frames(placement: &Placement, node: NodeId, bodies: Vec<request::Body>) -> Ve
     let requests: Vec<Request> = (0..)
         .zip(bodies)
         .map(|(id, body)| Request {
+            session: String::new(),
             id,
             epoch: placement.epoch().0,
             deadline_ms: DEADLINE_MS,

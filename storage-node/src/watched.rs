@@ -34,6 +34,17 @@ impl<T: Copy> Watched<T> {
         self.changed.notify_waiters();
     }
 
+    /// Changes it if that is more, and wakes whoever waits.
+    pub(crate) fn raise(&self, value: T)
+    where
+        T: Ord,
+    {
+        let mut held = self.value.lock();
+        *held = (*held).max(value);
+        drop(held);
+        self.changed.notify_waiters();
+    }
+
     /// The value, once it is as wanted. What it is in between may go by unseen.
     pub(crate) async fn wait_for(&self, wanted: impl Fn(T) -> bool) -> T {
         loop {

@@ -22,7 +22,7 @@ use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
 use crate::overload::{Allowance, Class, Overload};
 use crate::peer::{Peers, Reachability};
-use crate::placement::PlacementStore;
+use crate::placement::{PlacementStore, comparable, takes_writes};
 use crate::replica::Replica;
 
 /// How often it looks who is there.
@@ -200,12 +200,13 @@ impl AntiEntropy {
     fn take_up(&self, placement: &Placement) {
         let parts = &self.0.parts;
         let own = parts.placement.own_index(placement);
-        let partitions = own.map(|own| placement.partitions_of(own));
-        let pairs = partitions.into_iter().flatten().flat_map(|partition| {
-            let owners = placement.owners(partition).iter();
-            let others = owners.filter(move |owner| Some(**owner) != own);
-            others.map(move |owner| {
-                let peer = placement.node(*owner).id;
+        let compared =
+            |partition: &PartitionId| comparable(placement, *partition).any(|one| Some(one) == own);
+        let partitions = placement.partitions().ids().filter(compared);
+        let pairs = partitions.flat_map(|partition| {
+            let others = comparable(placement, partition).filter(move |one| Some(*one) != own);
+            others.map(move |other| {
+                let peer = placement.node(other).id;
                 ((partition, peer), parts.placement.node() < peer)
             })
         });
@@ -240,7 +241,7 @@ impl AntiEntropy {
             }
             if self.request(partition, peer, Reason::HintsDropped) {
                 marked.insert(pair);
-            } else if !is_owner(&placement, pair) {
+            } else if !may_lack(&placement, pair) {
                 self.mended(pair, parts.hints.mark(partition, peer));
             }
         }
@@ -319,7 +320,7 @@ impl AntiEntropy {
     }
 }
 
-fn is_owner(placement: &Placement, (partition, peer): PairId) -> bool {
-    let mut owners = placement.owners(partition).iter();
-    owners.any(|owner| placement.node(*owner).id == peer)
+fn may_lack(placement: &Placement, (partition, peer): PairId) -> bool {
+    let index = placement.index_of(peer);
+    index.is_some_and(|index| takes_writes(placement, partition, index))
 }

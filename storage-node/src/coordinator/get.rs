@@ -68,7 +68,9 @@ impl Coordinator {
         let owners = self.by_preference(placement, &read.address);
         let count = owners.len();
         let candidates = self.up(placement, owners);
-        let needed = self.needed(placement, &read.address, read.needed);
+        let needed = self
+            .needed(placement, &read.address, read.needed)
+            .min(count);
         if candidates.len() < needed {
             let (up, what) = (candidates.len(), are_up(count - candidates.len(), count));
             return Err(too_few(&what, up, needed, None, Outcome::Rejected).into());

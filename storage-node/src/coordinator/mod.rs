@@ -15,9 +15,10 @@
 //! Invariants:
 //! - `rejected` is said only while no owner can have minted the write's dot; whatever fails after
 //!   that is `unknown`, and is never rolled back;
-//! - only owners mint, and a write that is tried at a second owner keeps its request id;
+//! - only owners mint (during a move those who answer reads), and a write that is tried at a second owner keeps its request id;
 //! - a write that has its dot goes to all owners that are not down, whoever waits for it or has stopped
-//!   waiting; a quorum is a number of the placement's owners, whoever of them is down;
+//!   waiting; a quorum is a number of the placement's owners, whoever of them is down; during a move it is one of the
+//!   old owners and one of the new, both of which are sent the write;
 //! - all replies that count toward one quorum were given under one placement epoch; when the
 //!   placement changes, the round starts over with the state it has;
 //! - nothing outlives the request's deadline but the hints of the owners that missed it.

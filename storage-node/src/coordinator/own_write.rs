@@ -18,6 +18,7 @@ use super::delete_sight::Sight;
 use super::get::Read;
 use super::owners::{OwnerFailure, are_up, too_few};
 use super::{Coordinator, RoundError};
+use crate::mistake::{self, Mistake};
 use crate::peer::{ForwardedAnswer, ForwardedWrite, Reachability};
 use crate::replica::{KeyAddress, Merge, Minted, ReplicaError, Write};
 
@@ -30,6 +31,7 @@ impl Coordinator {
         write: &ForwardedWrite,
         deadline: Instant,
     ) -> Result<ForwardedAnswer, RoundError> {
+        self.check_mints(placement, address)?;
         self.check_enough_reachable(placement, address, write, deadline)
             .await?;
         let mut context = write.context.clone();
@@ -153,39 +155,66 @@ impl Coordinator {
         write: &ForwardedWrite,
         deadline: Instant,
     ) -> Result<(), RequestError> {
-        let needed = self.needed(placement, address, write.write_quorum);
-        let (mut reachable, mut down) = (0, 0);
+        let mut reachable = self.write_tally(placement, address, write.write_quorum);
+        let mut down = 0;
         let mut pending = FuturesUnordered::new();
-        for owner in placement.owners(address.partition()) {
-            let node = placement.node(*owner).id;
+        let targets = placement.write_sets(address.partition()).targets();
+        for owner in targets.clone() {
+            let node = placement.node(owner).id;
             match self.0.peers.reachability(node) {
-                _ if self.is_self(placement, *owner) => reachable += 1,
-                _ if self.is_down(placement, *owner) => down += 1,
-                Reachability::Connected => reachable += 1,
-                Reachability::Connecting => pending.push(self.0.peers.reach(node, deadline)),
+                _ if self.is_self(placement, owner) => {
+                    reachable.ack(owner);
+                }
+                _ if self.is_down(placement, owner) => down += 1,
+                Reachability::Connected => {
+                    reachable.ack(owner);
+                }
+                Reachability::Connecting => pending.push(async move {
+                    let reached = self.0.peers.reach(node, deadline).await;
+                    (owner, reached)
+                }),
                 Reachability::Unreachable => {}
             }
         }
-        while reachable < needed {
+        while reachable.missing() > 0 {
             match pending.next().await {
-                Some(true) => reachable += 1,
-                Some(false) => {}
+                Some((owner, true)) => {
+                    reachable.ack(owner);
+                }
+                Some((_, false)) => {}
                 None if write.sloppy => {
-                    let missing = needed - reachable;
+                    let missing = reachable.missing();
                     let found = self.find_room(placement, address, write, missing, deadline);
                     return found.await;
                 }
                 None => {
                     let what = match down {
                         0 => "can be reached".to_owned(),
-                        down => are_up(down, placement.owners(address.partition()).len()),
+                        down => are_up(down, targets.count()),
                     };
                     let what = format!("{what}; nothing was written");
-                    return Err(too_few(&what, reachable, needed, None, Outcome::Rejected));
+                    let (reached, needed) = reachable.progress();
+                    return Err(too_few(&what, reached, needed, None, Outcome::Rejected));
                 }
             }
         }
         Ok(())
+    }
+
+    /// A node may hold a copy and be no owner yet, or no more: whoever sends it a write acts under another placement.
+    fn check_mints(&self, placement: &Placement, address: &KeyAddress) -> Result<(), RequestError> {
+        let own = self.0.placement.own_index(placement);
+        let minters = placement.minters(address.partition());
+        if own.is_some_and(|own| minters.contains(&own))
+            || mistake::is_made(Mistake::MintOnNonOwner)
+        {
+            return Ok(());
+        }
+        let message = format!(
+            "this node does not own the key at placement epoch {}; try again",
+            placement.epoch()
+        );
+        Err(RequestError::rejected(ErrorCode::StaleEpoch, message))
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use annulus_causality::KeyState;
 use annulus_proto::model::{ErrorCode, Outcome, RequestError};
 use annulus_proto::peer::v1::MergeReason;
-use annulus_ring::{NodeIndex, Placement, RingEpoch};
+use annulus_ring::{NodeIndex, OwnerSet, Placement, RingEpoch};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::Coordinator;
+use super::quorum::Tally;
 use crate::membership::Liveness;
 use crate::mistake::{self, Mistake};
 use crate::peer::{PeerFailure, Reachability};
@@ -111,6 +112,21 @@ impl Coordinator {
         asked
     }
 
+    /// Counts a write: so many acks of each set of owners that it needs, or all of one that is smaller.
+    pub(super) fn write_tally(
+        &self,
+        placement: &Placement,
+        address: &KeyAddress,
+        asked: usize,
+    ) -> Tally {
+        let mut needed = self.needed(placement, address, asked);
+        if mistake::is_made(Mistake::OneAckTooFew) {
+            needed = needed.saturating_sub(1).max(1);
+        }
+        let sets = placement.write_sets(address.partition());
+        Tally::new(sets.iter().map(OwnerSet::iter), needed)
+    }
+
     pub(super) fn is_self(&self, placement: &Placement, owner: NodeIndex) -> bool {
         placement.node(owner).id == self.0.placement.node()
     }
@@ -125,7 +141,7 @@ impl Coordinator {
     ) -> Result<Option<KeyState>, OwnerFailure> {
         if self.is_self(placement, owner) {
             let state = in_time(deadline, self.0.replica.read(address)).await?;
-            return state.map_err(|error| OwnerFailure::of_own(error, placement));
+            return self.still_own(placement, address, state);
         }
         let (node, epoch) = (placement.node(owner).id, placement.epoch());
         let key = (&address.keyspace().name, address.key());
@@ -142,11 +158,24 @@ impl Coordinator {
     ) -> Result<Option<u64>, OwnerFailure> {
         if self.is_self(placement, owner) {
             let digest = in_time(deadline, self.0.replica.digest(address)).await?;
-            return digest.map_err(|error| OwnerFailure::of_own(error, placement));
+            return self.still_own(placement, address, digest);
         }
         let (node, epoch) = (placement.node(owner).id, placement.epoch());
         let key = (&address.keyspace().name, address.key());
         Ok(self.0.peers.digest(node, epoch, key, deadline).await?)
+    }
+
+    /// What this node's replica has read, if that counts under the placement under which it was asked for.
+    fn still_own<T>(
+        &self,
+        placement: &Placement,
+        address: &KeyAddress,
+        read: Result<T, ReplicaError>,
+    ) -> Result<T, OwnerFailure> {
+        let (partition, epoch) = (address.partition(), placement.epoch());
+        let counts = || self.0.replica.check_fence(partition, epoch);
+        let read = read.and_then(|read| counts().map(|()| read));
+        read.map_err(|error| OwnerFailure::of_own(error, placement))
     }
 
     /// Merges a state into an owner's. It holds the state, as durable as the keyspace asks for, once

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use annulus_causality::{KeyState, VersionVector};
 use annulus_proto::model::{ErrorCode, Outcome, RequestError};
 use annulus_proto::peer::v1::MergeReason;
-use annulus_ring::{NodeIndex, Placement};
+use annulus_ring::{NodeIndex, OwnerSet, Placement};
 use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ use tokio::time::timeout_at;
 use super::get::Read;
 use super::metrics::{RepairKind, RepairLabels};
 use super::owners::{OwnerFailure, SharedState, too_few};
+use super::quorum::Tally;
 use super::read_plan::Finding;
 use super::read_repair::{Repair, Spread, decide};
 use super::{Coordinator, RoundError};
@@ -85,10 +86,10 @@ impl Coordinator {
         if mistake::is_made(Mistake::RepairMints) {
             self.mint_what_was_found(placement, read, &merged).await?;
         }
-        let (acks, kind) = match repair {
+        let (wanted, kind) = match repair {
             Repair::None => return Ok(()),
-            Repair::Background => (0, RepairKind::Background),
-            Repair::Blocking { acks } => (acks, RepairKind::Blocking),
+            Repair::Background => (None, RepairKind::Background),
+            Repair::Blocking { acks } => (Some(spread.holders + acks), RepairKind::Blocking),
         };
         self.0
             .metrics
@@ -100,16 +101,25 @@ impl Coordinator {
             state: merged,
         };
         // Owners that the read did not ask come last: they help when a stale one fails.
-        let targets = finding
-            .stale
-            .iter()
-            .map(|place| candidates[*place])
-            .collect();
+        let stale = finding.stale.iter().map(|place| candidates[*place]);
         let spare = (0..owners)
             .filter(|place| !finding.holders.contains(place) && !finding.stale.contains(place))
             .map(|place| candidates[place])
             .collect();
-        self.merge_until(placement, read, state, targets, spare, acks)
+        // During a move, who takes writes and is not read as well: else the other set of owners would lack it.
+        let readers = placement.readers(read.address.partition());
+        let beside = placement.write_sets(read.address.partition()).targets();
+        let beside = beside.filter(|node| !readers.contains(node));
+        let targets = stale.chain(beside).collect();
+        let tally = wanted.map(|wanted| {
+            let sets = placement.write_sets(read.address.partition());
+            let mut tally = Tally::new(sets.iter().map(OwnerSet::iter), wanted);
+            for place in &finding.holders {
+                tally.ack(candidates[*place]);
+            }
+            tally
+        });
+        self.merge_until(placement, read, state, (targets, spare), tally)
             .await
     }
 
@@ -136,28 +146,34 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Merges a state into all `targets`, and into a spare for each that fails while `acks` are wanted.
+    /// Merges a state into all `targets`, and into a spare for each that fails while the tally lacks some; without one,
+    /// nobody waits.
     async fn merge_until(
         &self,
         placement: &Arc<Placement>,
         read: &Read,
         state: SharedState,
-        targets: Vec<NodeIndex>,
-        mut spare: Vec<NodeIndex>,
-        acks: usize,
+        (targets, mut spare): (Vec<NodeIndex>, Vec<NodeIndex>),
+        tally: Option<Tally>,
     ) -> Result<(), RoundError> {
         let mut results = self.merge_in_background(placement, read, state.clone(), targets);
-        let (mut held, mut last) = (0, None);
-        while held < acks {
+        let Some(mut tally) = tally else {
+            return Ok(());
+        };
+        let mut last = None;
+        while tally.missing() > 0 {
             let result = timeout_at(read.deadline, results.recv()).await;
             match result.map_err(|_| late(read))? {
-                Some(Ok(())) => held += 1,
-                Some(Err(OwnerFailure::Stale(epoch))) => return Err(RoundError::Stale(epoch)),
-                Some(Err(OwnerFailure::Failed(error))) => last = Some(error),
+                Some((owner, Ok(()))) => {
+                    tally.ack(owner);
+                }
+                Some((_, Err(OwnerFailure::Stale(epoch)))) => return Err(RoundError::Stale(epoch)),
+                Some((_, Err(OwnerFailure::Failed(error)))) => last = Some(error),
                 None => {
                     let Some(next) = spare.pop() else {
-                        let what = "took what the read repairs";
-                        let error = too_few(what, held, acks, last.as_ref(), Outcome::Rejected);
+                        let what = "hold what the read repairs";
+                        let (held, needed) = tally.progress();
+                        let error = too_few(what, held, needed, last.as_ref(), Outcome::Rejected);
                         return Err(error.into());
                     };
                     results = self.merge_in_background(placement, read, state.clone(), vec![next]);
@@ -174,7 +190,7 @@ impl Coordinator {
         read: &Read,
         state: SharedState,
         targets: Vec<NodeIndex>,
-    ) -> mpsc::Receiver<Result<(), OwnerFailure>> {
+    ) -> mpsc::Receiver<(NodeIndex, Result<(), OwnerFailure>)> {
         let (sender, results) = mpsc::channel(targets.len().max(1));
         let (coordinator, placement, read) = (self.clone(), placement.clone(), read.clone());
         self.0.tasks.spawn(async move {
@@ -183,7 +199,9 @@ impl Coordinator {
                 .map(|owner| {
                     let reason = MergeReason::ReadRepair;
                     let (address, deadline) = (&read.address, read.deadline);
-                    coordinator.merge_into(&placement, owner, address, &state, reason, deadline)
+                    let merged = coordinator
+                        .merge_into(&placement, owner, address, &state, reason, deadline);
+                    async move { (owner, merged.await) }
                 })
                 .collect();
             while let Some(result) = merges.next().await {

@@ -110,7 +110,7 @@ impl Coordinator {
         if found == missing {
             return Ok(());
         }
-        let reachable = write.write_quorum - missing;
+        let reachable = write.write_quorum.saturating_sub(missing);
         let what = "can be reached, or stood in for; nothing was written";
         let (held, needed) = (reachable + found, write.write_quorum);
         Err(too_few(what, held, needed, None, Outcome::Rejected))

@@ -1,7 +1,7 @@
 //! The way of a minted write to all owners.
 //!
-//! All owners are sent the state, whoever waits; the verdict is given as soon as it is certain. When
-//! the placement changes under way, the same state goes to the owners of the new one.
+//! All owners are sent the state, during a move the old ones and the new ones, whoever waits; the verdict is given as
+//! soon as it is certain. When the placement changes under way, the same state goes to the owners of the new one.
 
 use std::sync::Arc;
 
@@ -94,28 +94,28 @@ impl Coordinator {
         durable: Option<Durable>,
         client: &mut Client,
     ) -> Option<RingEpoch> {
-        let owners = round.placement.owners(round.job.address.partition());
-        let needed = round.job.write.write_quorum.min(owners.len());
-        let mut needed = self.needed(round.placement, &round.job.address, needed);
-        if mistake::is_made(Mistake::OneAckTooFew) {
-            needed = needed.saturating_sub(1).max(1);
-        }
-        let mut tally = Tally::new(owners, needed);
+        let mut tally = self.write_tally(
+            round.placement,
+            &round.job.address,
+            round.job.write.write_quorum,
+        );
+        let mut by_owners = tally.clone();
+        let sets = round.placement.write_sets(round.job.address.partition());
         let mut durable = durable;
         let standing_in = StandingIn::default();
-        let mut replies: FuturesUnordered<_> = owners
-            .iter()
+        let mut replies: FuturesUnordered<_> = sets
+            .targets()
             .map(|owner| {
-                let is_self = self.is_self(round.placement, *owner);
+                let is_self = self.is_self(round.placement, owner);
                 let durable = if is_self { durable.take() } else { None };
-                self.give_to(round, *owner, durable, &standing_in)
+                self.give_to(round, owner, durable, &standing_in)
             })
             .collect();
-        let (mut last, mut held_by_owners) = (None, 0);
+        let mut last = None;
         while let Some((owner, result)) = replies.next().await {
             let verdict = match result {
                 Ok(Holder::Owner) => {
-                    held_by_owners += 1;
+                    by_owners.ack(owner);
                     self.0.hints.reached(round.placement.node(owner).id);
                     tally.ack(owner)
                 }
@@ -132,13 +132,12 @@ impl Coordinator {
                 Verdict::Pending => {}
                 Verdict::Reached => client.tell(|| {
                     Ok(ForwardedAnswer {
-                        sloppy: held_by_owners < needed,
+                        sloppy: by_owners.verdict() != Verdict::Reached,
                         ..round.answer.clone()
                     })
                 }),
                 Verdict::Impossible => {
-                    client
-                        .tell(|| Err(self.missed(round.job, &tally, needed, last.as_ref()).into()));
+                    client.tell(|| Err(self.missed(round.job, &tally, last.as_ref()).into()));
                 }
             }
         }
@@ -220,20 +219,9 @@ impl Coordinator {
         })
     }
 
-    fn missed(
-        &self,
-        job: &OwnWrite,
-        tally: &Tally,
-        needed: usize,
-        last: Option<&RequestError>,
-    ) -> RequestError {
-        let mut error = too_few(
-            "hold the write",
-            tally.acks(),
-            needed,
-            last,
-            Outcome::Unknown,
-        );
+    fn missed(&self, job: &OwnWrite, tally: &Tally, last: Option<&RequestError>) -> RequestError {
+        let (held, needed) = tally.progress();
+        let mut error = too_few("hold the write", held, needed, last, Outcome::Unknown);
         if mistake::is_made(Mistake::RejectedThoughApplied) {
             error.outcome = Outcome::Rejected;
         }

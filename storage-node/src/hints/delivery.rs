@@ -18,6 +18,7 @@ use super::replayer::Replayer;
 use super::store::Stored;
 use crate::mistake::{self, Mistake};
 use crate::peer::PeerFailure;
+use crate::placement::takes_writes;
 use crate::storage::key_encoding::DecodedKey;
 
 /// How long one delivery may take; what is applied later than that is refused.
@@ -160,12 +161,13 @@ impl Replayer {
         });
         let handed_over: Vec<_> = handed_over.collect();
         if receiver == self.0.parts.placement.node() {
+            let own = placement.index_of(receiver);
             let deadline = self.0.parts.clock.now() + DELIVERY_TIMEOUT;
             return Ok(self
                 .0
                 .parts
                 .hints
-                .take(placement, handed_over, deadline)
+                .take((placement, own), handed_over, deadline)
                 .await);
         }
         let bytes: usize = handed_over
@@ -264,14 +266,14 @@ fn routes(
         if *fate != Fate::Stays || u32::from(stored.partition.0) >= partitions {
             continue;
         }
-        if index.is_some_and(|index| placement.is_owner(stored.partition, index)) {
+        if index.is_some_and(|index| takes_writes(placement, stored.partition, index)) {
             if reach {
                 routes.entry(target).or_default().push(place);
             }
             continue;
         }
-        for owner in placement.owners(stored.partition) {
-            let owner = placement.node(*owner).id;
+        for owner in placement.write_sets(stored.partition).targets() {
+            let owner = placement.node(owner).id;
             routes.entry(owner).or_default().push(place);
         }
     }

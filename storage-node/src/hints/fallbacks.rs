@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 
 use annulus_ring::{NodeIndex, NodeState, PartitionId, Placement, Zone};
 
-/// The nodes that may keep a write of the partition for an owner, best first: in zones that have no owner
+/// The nodes that may keep a write of the partition for an owner, and hold no copy of it, best first: in zones that have no owner
 /// of it, then in other zones than the owner's own, which may be what has failed, then the rest.
 pub(crate) fn fallbacks(
     placement: &Placement,
     partition: PartitionId,
     owner: NodeIndex,
 ) -> Vec<NodeIndex> {
-    let owners = placement.owners(partition);
+    let owners: Vec<NodeIndex> = placement.holders(partition).collect();
     let zone = |node: NodeIndex| &placement.node(node).zone;
     let taken: BTreeSet<&Zone> = owners.iter().map(|owner| zone(*owner)).collect();
     let count = placement.nodes().len();

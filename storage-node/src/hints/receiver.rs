@@ -5,7 +5,7 @@
 
 use annulus_causality::{HlcStamp, KeyState};
 use annulus_proto::model::{Key, KeyspaceName};
-use annulus_ring::Placement;
+use annulus_ring::{NodeIndex, Placement};
 use bytes::Bytes;
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -15,6 +15,7 @@ use super::record::is_expired;
 use super::store::Hints;
 use crate::mistake::{self, Mistake};
 use crate::overload::Class;
+use crate::placement::takes_writes;
 use crate::replica::{KeyAddress, Merge, ReplicaError};
 
 /// A hint on its way.
@@ -67,15 +68,15 @@ impl Hints {
         self.0.credit.lock().ask(bytes, share, is_busy, now)
     }
 
-    /// Takes hints; what became of each, in their order.
+    /// Takes hints; what became of each, in their order. `own`: this node's place in the placement.
     pub(crate) async fn take(
         &self,
-        placement: &Placement,
+        (placement, own): (&Placement, Option<NodeIndex>),
         handed_over: Vec<Handover>,
         deadline: Instant,
     ) -> Vec<Taken> {
         let each = handed_over.into_iter().map(|handover| async move {
-            let taken = self.take_one(placement, handover, deadline).await;
+            let taken = self.take_one((placement, own), handover, deadline).await;
             self.0.metrics.received(taken.as_str());
             taken
         });
@@ -84,7 +85,7 @@ impl Hints {
 
     async fn take_one(
         &self,
-        placement: &Placement,
+        (placement, own): (&Placement, Option<NodeIndex>),
         handover: Handover,
         deadline: Instant,
     ) -> Taken {
@@ -110,6 +111,10 @@ impl Hints {
             return Taken::Refused;
         }
         let address = KeyAddress::of(placement, keyspace.clone(), handover.key);
+        // A copy that is being given up must not be where the only copy of a write ends.
+        if !own.is_some_and(|own| takes_writes(placement, address.partition(), own)) {
+            return Taken::NotOwner;
+        }
         if mistake::is_made(Mistake::ReplayMints) {
             self.0
                 .replica

@@ -110,7 +110,8 @@ impl Responder {
     ) -> Result<reply::Body, RequestError> {
         let hints = delivered.hints.into_iter().map(read_handover);
         let hints = hints.collect::<Result<_, _>>()?;
-        let taken = self.hints().take(placement, hints, deadline).await;
+        let own = self.placement().own_index(placement);
+        let taken = self.hints().take((placement, own), hints, deadline).await;
         let outcomes = taken.into_iter().map(|taken| write_outcome(taken).into());
         Ok(reply::Body::DeliverHints(DeliverHintsReply {
             outcomes: outcomes.collect(),

@@ -260,6 +260,7 @@ impl Outbox {
             requests.push(Request {
                 id,
                 epoch: call.epoch.0,
+                session: call.session_text(),
                 deadline_ms: u32::try_from(left).unwrap_or(u32::MAX),
                 body: Some(call.body),
             });

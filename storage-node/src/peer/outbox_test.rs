@@ -16,6 +16,7 @@ fn outbox() -> Outbox {
 fn small() -> Call {
     Call {
         epoch: RingEpoch(1),
+        session: None,
         body: request::Body::Digest(ReadDigest { key: None }),
     }
 }
@@ -27,6 +28,7 @@ fn large(bytes: usize) -> Call {
     };
     Call {
         epoch: RingEpoch(1),
+        session: None,
         body: request::Body::Merge(merge),
     }
 }

@@ -17,7 +17,7 @@ use annulus_proto::peer::v1::{
     AskDisk, InstallPlacement, Merge, MergeReason, PeerError, Read, ReadDigest, ScanStates, Write,
     reply, request,
 };
-use annulus_ring::{NodeId, Placement, RingEpoch};
+use annulus_ring::{MoveId, NodeId, Placement, RingEpoch};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
@@ -54,7 +54,11 @@ pub(crate) enum PeerFailure {
 
 /// The other nodes. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
-pub(crate) struct Peers(Arc<Inner>);
+pub(crate) struct Peers {
+    inner: Arc<Inner>,
+    /// The move that whatever is asked belongs to.
+    session: Option<MoveId>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -74,13 +78,23 @@ impl Peers {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (latencies, handed_over) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             transport,
             placement,
             clock,
             latencies,
             handed_over,
-        }))
+        });
+        let session = None;
+        Self { inner, session }
+    }
+
+    /// The same nodes, asked for a move: they refuse once it is over.
+    pub(crate) fn in_session(&self, session: MoveId) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            session: Some(session),
+        }
     }
 
     /// A key's state; `None` when the peer has no record of it.
@@ -205,22 +219,22 @@ impl Peers {
 
     /// Whether a stream to the peer stands, as far as is known.
     pub(crate) fn reachability(&self, peer: NodeId) -> Reachability {
-        self.0.transport.reachability(peer)
+        self.inner.transport.reachability(peer)
     }
 
     /// Waits for a first attempt to connect to end. Whether it succeeded.
     pub(crate) async fn reach(&self, peer: NodeId, deadline: Instant) -> bool {
-        self.0.transport.reach(peer, deadline).await
+        self.inner.transport.reach(peer, deadline).await
     }
 
     /// How long the peer usually takes.
     pub(crate) fn usual_latency(&self, peer: NodeId) -> Duration {
-        self.0.latencies.lock().mean(peer)
+        self.inner.latencies.lock().mean(peer)
     }
 
     /// The time within which 95 of 100 of the peer's answers come.
     pub(crate) fn late_after(&self, peer: NodeId) -> Duration {
-        self.0.latencies.lock().p95(peer)
+        self.inner.latencies.lock().p95(peer)
     }
 
     pub(super) async fn ask(
@@ -230,24 +244,21 @@ impl Peers {
         body: request::Body,
         deadline: Instant,
     ) -> Result<reply::Body, PeerFailure> {
-        let asked_at = self.0.clock.now();
-        let first = self
-            .ask_once(
-                to,
-                Call {
-                    epoch,
-                    body: body.clone(),
-                },
-                deadline,
-            )
-            .await;
+        let asked_at = self.inner.clock.now();
+        let session = self.session;
+        let call = Call {
+            epoch,
+            session,
+            body,
+        };
+        let first = self.ask_once(to, call.clone(), deadline).await;
         let Err(PeerFailure::Behind(held)) = first else {
             return first;
         };
         if !self.hand_over_placement(to, asked_at, deadline).await {
             return Err(PeerFailure::Behind(held));
         }
-        self.ask_once(to, Call { epoch, body }, deadline).await
+        self.ask_once(to, call, deadline).await
     }
 
     async fn ask_once(
@@ -260,16 +271,16 @@ impl Peers {
             call.body,
             request::Body::Read(_) | request::Body::Digest(_) | request::Body::Merge(_)
         );
-        let asked_at = self.0.clock.now();
-        let answer = self.0.transport.call(to, call, deadline).await;
+        let asked_at = self.inner.clock.now();
+        let answer = self.inner.transport.call(to, call, deadline).await;
         // Waiting in vain is a sample too: a peer that hangs must not look fast. A forwarded write
         // takes as long as others let it, a page of states as long as it is, hints come in heaps, and trees
         // are read when there is time.
         if measured && !matches!(answer, Err(PeerCallError::NotSent { .. })) {
-            self.0
-                .latencies
-                .lock()
-                .add(to, self.0.clock.now().saturating_duration_since(asked_at));
+            self.inner.latencies.lock().add(
+                to,
+                self.inner.clock.now().saturating_duration_since(asked_at),
+            );
         }
         match answer {
             Ok(reply::Body::Error(error)) => Err(self.refused(error).await),
@@ -301,7 +312,7 @@ impl Peers {
         match Placement::try_from(newer) {
             Ok(newer) => {
                 // An older one than ours is no fault: somebody was quicker.
-                if let Err(error) = self.0.placement.install(newer).await {
+                if let Err(error) = self.inner.placement.install(newer).await {
                     tracing::debug!(%error, "placement from a peer not installed");
                 }
             }
@@ -312,12 +323,12 @@ impl Peers {
     /// Hands our placement to a peer that lacks it, once for all the calls that find out at the same
     /// time. Whether it has it now.
     async fn hand_over_placement(&self, to: NodeId, asked_at: Instant, deadline: Instant) -> bool {
-        let last = self.0.handed_over.lock().entry(to).or_default().clone();
+        let last = self.inner.handed_over.lock().entry(to).or_default().clone();
         let mut last = last.lock().await;
         if last.is_some_and(|last| last >= asked_at) {
             return true;
         }
-        let Some(placement) = self.0.placement.current() else {
+        let Some(placement) = self.inner.placement.current() else {
             return false;
         };
         let message = InstallPlacement {
@@ -325,11 +336,12 @@ impl Peers {
         };
         let call = Call {
             epoch: placement.epoch(),
+            session: None,
             body: request::Body::InstallPlacement(message),
         };
-        match self.0.transport.call(to, call, deadline).await {
+        match self.inner.transport.call(to, call, deadline).await {
             Ok(reply::Body::InstallPlacement(_)) => {
-                *last = Some(self.0.clock.now());
+                *last = Some(self.inner.clock.now());
                 true
             }
             Ok(reply::Body::Error(error)) => {

@@ -101,7 +101,7 @@ impl Responder {
     pub(super) async fn confirm_tombstones(
         &self,
         confirm: ConfirmTombstones,
-        placement: &Placement,
+        placement: (&Placement, RingEpoch),
         deadline: Instant,
     ) -> Result<reply::Body, RequestError> {
         let step = |digest| ReclaimStep::Confirm { digest };
@@ -112,7 +112,7 @@ impl Responder {
     pub(super) async fn remove_tombstones(
         &self,
         remove: RemoveTombstones,
-        placement: &Placement,
+        placement: (&Placement, RingEpoch),
         deadline: Instant,
     ) -> Result<reply::Body, RequestError> {
         let vnode = VnodeId(remove.vnode);
@@ -132,7 +132,7 @@ impl Responder {
         &self,
         tombstones: Vec<Tombstone>,
         step: impl Fn(u128) -> ReclaimStep,
-        placement: &Placement,
+        (placement, epoch): (&Placement, RingEpoch),
         deadline: Instant,
     ) -> Result<reply::Body, RequestError> {
         if tombstones.len() > MAX_TOMBSTONES {
@@ -147,7 +147,7 @@ impl Responder {
                 address,
                 step: step(digest),
                 deadline,
-                fence: placement.epoch(),
+                fence: epoch,
             });
         }
         let found = self.0.replica.reclaim_all(steps).await?;

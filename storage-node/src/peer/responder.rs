@@ -1,9 +1,11 @@
 //! Answers one request of a peer; the epoch rules of the callee.
 //!
-//! A request is acted on only when both sides act under the same epoch, checked before and after: a
-//! caller with an older placement is refused with ours, a caller with a newer one is asked for it.
+//! A request is acted on only if its partition has not changed since the caller's epoch, checked before and after: a
+//! caller with an older placement of the partition is refused with ours, a caller with a newer one is asked for it.
+//! What belongs to a move is acted on only as long as our placement has that move.
 //! The replica checks the partition's fence once more around each merge.
 
+mod admission;
 mod tree;
 
 use std::sync::Arc;
@@ -120,7 +122,7 @@ impl Responder {
             Some(request::Body::InstallPlacement(install)) => self.install(install).await,
             Some(request::Body::Gossip(gossip)) => self.gossip(&gossip),
             Some(request::Body::Reach(reach)) => self.reach(&reach, deadline).await,
-            Some(body) => self.act(body, epoch, deadline).await,
+            Some(body) => self.act(body, (epoch, &request.session), deadline).await,
             None => Err(refused(FieldRefused::invalid(
                 "body",
                 "is missing or not known here",
@@ -136,15 +138,16 @@ impl Responder {
     async fn act(
         &self,
         body: request::Body,
-        epoch: RingEpoch,
+        (epoch, session): (RingEpoch, &str),
         deadline: Instant,
     ) -> Result<reply::Body, Box<PeerError>> {
-        let placement = self.same_epoch(epoch)?;
+        let session = admission::read_session(session)?;
+        let (placement, stamp) = self.admit(&body, epoch, session)?;
         let fenced = !matches!(body, request::Body::Write(_));
         let answer = match body {
             request::Body::Read(read) => self.read(read.key, &placement, deadline).await,
             request::Body::Digest(read) => self.digest(read.key, &placement, deadline).await,
-            request::Body::Merge(merge) => self.merge(merge, &placement, deadline).await,
+            request::Body::Merge(merge) => self.merge(merge, &placement, epoch, deadline).await,
             request::Body::Write(write) => self.write(write, &placement, deadline).await,
             request::Body::HintCredit(asked) => Ok(self.hint_credit(asked)),
             request::Body::DeliverHints(hints) => {
@@ -162,41 +165,19 @@ impl Responder {
             request::Body::Gossip(gossip) => return self.gossip(&gossip),
             request::Body::Reach(reach) => return self.reach(&reach, deadline).await,
             request::Body::ConfirmTombstones(confirm) => {
-                self.confirm_tombstones(confirm, &placement, deadline).await
+                self.confirm_tombstones(confirm, (&placement, epoch), deadline)
+                    .await
             }
             request::Body::RemoveTombstones(remove) => {
-                self.remove_tombstones(remove, &placement, deadline).await
+                self.remove_tombstones(remove, (&placement, epoch), deadline)
+                    .await
             }
             request::Body::CountHints(count) => self.count_hints(count),
         };
         if fenced && !mistake::is_made(Mistake::FenceOnlyBefore) {
-            self.same_epoch(epoch)?;
+            self.still_admits(stamp)?;
         }
         answer.map_err(|error| Box::new(wire::peer_error(&error)))
-    }
-
-    /// The placement of that epoch, if it is the one in use.
-    fn same_epoch(&self, epoch: RingEpoch) -> Result<Arc<Placement>, Box<PeerError>> {
-        let held = self.0.placement.current();
-        let held_epoch = held
-            .as_ref()
-            .map_or(RingEpoch(0), |placement| placement.epoch());
-        let (code, message) = match held {
-            Some(held) if held_epoch == epoch => return Ok(held),
-            Some(_) if held_epoch > epoch => (
-                ErrorCode::StaleEpoch,
-                format!("placement epoch {epoch} is old, this node holds {held_epoch}"),
-            ),
-            _ => (
-                ErrorCode::Behind,
-                format!("this node holds placement epoch {held_epoch}, not yet {epoch}"),
-            ),
-        };
-        let error = wire::peer_error(&RequestError::unknown(code, message));
-        Err(Box::new(PeerError {
-            callee_epoch: held_epoch.0,
-            ..error
-        }))
     }
 
     /// Adds this node's placement to the refusal of a caller that holds an older one. It may be large,
@@ -240,6 +221,7 @@ impl Responder {
         &self,
         merge: Merge,
         placement: &Placement,
+        epoch: RingEpoch,
         deadline: Instant,
     ) -> Result<reply::Body, RequestError> {
         let is_background = merge.reason() == MergeReason::AntiEntropy;
@@ -254,7 +236,7 @@ impl Responder {
             address,
             state,
             deadline,
-            fence: placement.epoch(),
+            fence: epoch,
         };
         let merged = self.0.replica.merge(merge).await?;
         let reply = MergeReply {

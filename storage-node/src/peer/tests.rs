@@ -117,6 +117,7 @@ fn soon() -> Instant {
 fn question() -> Call {
     Call {
         epoch: RingEpoch(1),
+        session: None,
         body: request::Body::Digest(ReadDigest { key: None }),
     }
 }
@@ -277,6 +278,7 @@ async fn a_write_that_lay_around_past_its_deadline_is_not_carried_out() {
         to: document.nodes[0].id.to_string(),
     };
     let write = Request {
+        session: String::new(),
         id: 1,
         epoch: 1,
         deadline_ms: 1_000,

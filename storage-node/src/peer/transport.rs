@@ -3,7 +3,7 @@
 use std::fmt;
 
 use annulus_proto::peer::v1::{reply, request};
-use annulus_ring::{NodeId, RingEpoch};
+use annulus_ring::{MoveId, NodeId, RingEpoch};
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -12,8 +12,17 @@ use tokio::time::Instant;
 pub(crate) struct Call {
     /// The placement epoch under which the caller acts.
     pub(crate) epoch: RingEpoch,
+    /// The move that it belongs to.
+    pub(crate) session: Option<MoveId>,
     /// What is asked.
     pub(crate) body: request::Body,
+}
+
+impl Call {
+    /// The session as a request carries it.
+    pub(crate) fn session_text(&self) -> String {
+        self.session.map_or_else(String::new, |id| id.to_string())
+    }
 }
 
 /// Why no reply came.

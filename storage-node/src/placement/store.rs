@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use annulus_proto::model::{ErrorCode, RequestError};
-use annulus_ring::{NodeId, NodeIndex, Placement, RingEpoch};
+use annulus_ring::{NodeId, NodeIndex, PartitionId, Placement, RingEpoch};
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::decision::{self, Decision, PlacementRefused};
+use super::fences::Fences;
 use super::file::PlacementFileError;
+use super::holding;
 use super::home::Home;
 use crate::mistake::{self, Mistake};
-use crate::replica::{Replica, ReplicaError};
+use crate::replica::{Held, Replica, ReplicaError};
 use crate::storage::DataDirError;
 use crate::watched::Watched;
 
@@ -47,6 +49,21 @@ pub(crate) enum InstallError {
     },
 }
 
+/// The placement in use.
+#[derive(Debug)]
+pub(crate) struct InUse {
+    pub(crate) placement: Arc<Placement>,
+    fences: Fences,
+}
+
+impl InUse {
+    /// Whether a request about a partition, or about none, that was made under that epoch may be served.
+    pub(crate) fn admits(&self, epoch: RingEpoch, partition: Option<PartitionId>) -> bool {
+        let fence = partition.map(|partition| self.fences.of(partition));
+        fence.is_none_or(|fence| epoch >= fence)
+    }
+}
+
 /// Holds the current placement. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
 pub(crate) struct PlacementStore(Arc<Inner>);
@@ -56,8 +73,9 @@ struct Inner {
     node: NodeId,
     home: Home,
     replica: Replica,
-    current: ArcSwapOption<Placement>,
+    current: ArcSwapOption<InUse>,
     epoch: Watched<RingEpoch>,
+    acked: Watched<RingEpoch>,
     installing: Mutex<()>,
 }
 
@@ -75,6 +93,7 @@ impl PlacementStore {
             replica,
             current: ArcSwapOption::empty(),
             epoch: Watched::new(RingEpoch(0)),
+            acked: Watched::new(RingEpoch(0)),
             installing: Mutex::new(()),
         }));
         if let Some(placement) = persisted {
@@ -91,7 +110,19 @@ impl PlacementStore {
 
     /// The placement in use; `None` before the first.
     pub(crate) fn current(&self) -> Option<Arc<Placement>> {
+        let in_use = self.0.current.load();
+        in_use.as_ref().map(|in_use| in_use.placement.clone())
+    }
+
+    /// The placement in use with its fences; `None` before the first.
+    pub(crate) fn in_use(&self) -> Option<Arc<InUse>> {
         self.0.current.load_full()
+    }
+
+    /// The highest epoch that is on disk and under which alone, of all until then, anything is applied here to
+    /// partitions that it or an older one changed; 0 before the first.
+    pub(crate) fn acked(&self) -> RingEpoch {
+        self.0.acked.get()
     }
 
     /// The placement in use, or the error of a request that came too early.
@@ -173,20 +204,41 @@ impl PlacementStore {
     /// The vnodes come first: from the moment that the placement is seen, requests arrive for them.
     async fn put_in_use(&self, placement: Arc<Placement>) -> Result<(), InstallError> {
         let epoch = placement.epoch();
-        let owned = match self.own_index(&placement) {
+        let fences = match self.in_use() {
+            Some(held) => held.fences.after(&held.placement, &placement),
+            None => Fences::first(&placement),
+        };
+        let held = match self.own_index(&placement) {
             Some(_) if mistake::is_made(Mistake::MintOnNonOwner) => {
-                placement.partitions().ids().collect()
+                let every = placement.partitions().ids();
+                every
+                    .map(|partition| Held::since(partition, epoch))
+                    .collect()
             }
-            Some(index) => placement.partitions_of(index).collect(),
+            Some(index) => holding::held_by(&placement, index, &fences),
             None => Vec::new(),
         };
         let kept = self.0.replica.keep_trees(placement.partitions()).await;
         kept.map_err(|error| InstallError::Vnodes { epoch, error })?;
-        let made = self.0.replica.own(owned, epoch).await;
+        let made = self.0.replica.hold(held, epoch).await;
         made.map_err(|error| InstallError::Vnodes { epoch, error })?;
-        self.0.current.store(Some(placement));
+        self.0
+            .current
+            .store(Some(Arc::new(InUse { placement, fences })));
         self.0.epoch.set(epoch);
+        self.acknowledge_once_settled(epoch);
         Ok(())
+    }
+
+    /// The fences have risen already; what passed them before may still be on its way to the log.
+    fn acknowledge_once_settled(&self, epoch: RingEpoch) {
+        let store = self.clone();
+        tokio::spawn(async move {
+            match store.0.replica.settled().await {
+                Ok(()) => store.0.acked.raise(epoch),
+                Err(error) => tracing::debug!(%epoch, %error, "an epoch is not acknowledged"),
+            }
+        });
     }
 }
 
@@ -306,6 +358,7 @@ pub(crate) mod tests {
         );
         assert!(store.install(placement_of(4, 1)).await.is_err());
         assert_eq!(store.current().unwrap().epoch(), RingEpoch(2));
+        store.0.acked.wait_for(|acked| acked == RingEpoch(2)).await;
     }
 
     #[tokio::test]

@@ -275,7 +275,7 @@ impl Life {
         let Some((round, done)) = self.round.take() else {
             return;
         };
-        match round.next(AT.1, self.now()) {
+        match round.next(true, self.now()) {
             Next::Wait(_) => self.round = Some((round, done)),
             Next::Void => unreachable!("the epoch does not change"),
             Next::Remove => {

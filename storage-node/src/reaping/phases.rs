@@ -88,7 +88,7 @@ pub(super) enum Next {
     Wait(Instant),
     /// Phase 2.
     Remove,
-    /// The placement has changed: it was confirmed in vain.
+    /// The partition has changed: it was confirmed in vain.
     Void,
 }
 
@@ -112,9 +112,9 @@ impl Round {
         }
     }
 
-    /// Decides, with the placement's epoch and the time.
-    pub(super) fn next(&self, epoch: RingEpoch, now: Instant) -> Next {
-        if epoch != self.epoch {
+    /// Decides: by whether the partition is as it was at the round's epoch, and the time.
+    pub(super) fn next(&self, unchanged: bool, now: Instant) -> Next {
+        if !unchanged {
             Next::Void
         } else if now < self.not_before {
             Next::Wait(self.not_before)
@@ -190,15 +190,10 @@ mod tests {
         let round = Round::new(at, node(1), vnodes, Vec::new(), (begin, 60 * second));
         assert_eq!(round.vnodes[1].0, node(1));
         assert_eq!(
-            round.next(RingEpoch(4), begin + 59 * second),
+            round.next(true, begin + 59 * second),
             Next::Wait(begin + 60 * second)
         );
-        assert_eq!(round.next(RingEpoch(4), begin + 60 * second), Next::Remove);
-        for epoch in [3, 5] {
-            assert_eq!(
-                round.next(RingEpoch(epoch), begin + 60 * second),
-                Next::Void
-            );
-        }
+        assert_eq!(round.next(true, begin + 60 * second), Next::Remove);
+        assert_eq!(round.next(false, begin + 60 * second), Next::Void);
     }
 }

@@ -153,10 +153,11 @@ impl Reaper {
             let Some(place) = turn::place(&owners, own, |owner| self.is_live(owner)) else {
                 continue; // a newer placement is just being installed
             };
+            let blocked = self.standing_block(&placement, *partition, &owners);
             let mut scan = Scan {
                 placement,
                 partition: *partition,
-                blocked: self.standing_block(&owners),
+                blocked,
                 owners,
                 place,
                 tally: PartitionTally::default(),
@@ -171,7 +172,16 @@ impl Reaper {
     }
 
     /// What is known to hold up a partition before anybody is asked.
-    fn standing_block(&self, owners: &[NodeId]) -> Option<Blocked> {
+    fn standing_block(
+        &self,
+        placement: &Placement,
+        partition: PartitionId,
+        owners: &[NodeId],
+    ) -> Option<Blocked> {
+        if placement.move_of(partition).is_some() {
+            let (reason, node) = (Reason::Moving, None);
+            return Some(Blocked { reason, node });
+        }
         let down = owners.iter().find(|owner| !self.is_live(**owner))?;
         Some(Blocked {
             reason: Reason::OwnerDown,
@@ -407,10 +417,12 @@ impl Reaper {
     /// Phase 2 for the rounds whose time has come.
     async fn finish_rounds(&mut self) {
         while let Some(round) = self.rounds.front() {
-            let Some(placement) = self.parts.placement.current() else {
+            let Some(held) = self.parts.placement.in_use() else {
                 return;
             };
-            match round.next(placement.epoch(), self.parts.clock.now()) {
+            let placement = held.placement.clone();
+            let unchanged = held.admits(round.epoch, Some(round.partition));
+            match round.next(unchanged, self.parts.clock.now()) {
                 Next::Wait(_) => return,
                 Next::Void => {
                     self.rounds.pop_front();

@@ -17,6 +17,8 @@ pub(crate) enum Reason {
     OwnerFailed,
     /// The owners act under different placements.
     PlacementChanging,
+    /// The partition moves.
+    Moving,
     /// A node keeps writes for an owner.
     HintsUndelivered,
     /// The owners' copies differ; they are being brought together.
@@ -27,11 +29,12 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::OwnerDown,
         Self::MemberDown,
         Self::OwnerFailed,
         Self::PlacementChanging,
+        Self::Moving,
         Self::HintsUndelivered,
         Self::CopiesDiffer,
         Self::Damaged,
@@ -44,6 +47,7 @@ impl Reason {
             Self::MemberDown => "member_down",
             Self::OwnerFailed => "owner_failed",
             Self::PlacementChanging => "placement_changing",
+            Self::Moving => "moving",
             Self::HintsUndelivered => "hints_undelivered",
             Self::CopiesDiffer => "copies_differ",
             Self::Damaged => "damaged",

@@ -81,6 +81,10 @@ pub(super) enum Operation {
         vnode: Arc<Vnode>,
         reply: oneshot::Sender<Result<Reclaimed, ReplicaError>>,
     },
+    /// Answered once all that came before it is in the log.
+    Settle {
+        reply: oneshot::Sender<Result<(), ReplicaError>>,
+    },
     /// A change of the vnode's stage, decided for this incarnation of it.
     Change {
         change: StageChange,
@@ -104,7 +108,8 @@ impl Operation {
                 Self::ReadRoot { .. }
                 | Self::MendTree { .. }
                 | Self::Reclaim { .. }
-                | Self::Change { .. } => 0,
+                | Self::Change { .. }
+                | Self::Settle { .. } => 0,
             }
     }
 
@@ -117,7 +122,7 @@ impl Operation {
             Self::Merge { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
-            Self::Aside { reply, .. } | Self::Change { reply, .. } => {
+            Self::Aside { reply, .. } | Self::Change { reply, .. } | Self::Settle { reply } => {
                 let _ = reply.send(Err(error));
             }
             Self::ReadRoot { reply, .. } => {
@@ -136,7 +141,9 @@ impl Operation {
         match self {
             Self::Mint { reply, .. } => reply.is_closed(),
             Self::Merge { reply, .. } => reply.is_closed(),
-            Self::Aside { reply, .. } | Self::Change { reply, .. } => reply.is_closed(),
+            Self::Aside { reply, .. } | Self::Change { reply, .. } | Self::Settle { reply } => {
+                reply.is_closed()
+            }
             Self::ReadRoot { reply, .. } => reply.is_closed(),
             Self::MendTree { reply, .. } => reply.is_closed(),
             Self::Reclaim { reply, .. } => reply.is_closed(),
@@ -257,6 +264,7 @@ impl Committer {
                     let _ = reply.send(Err(error));
                 }
             },
+            Operation::Settle { reply } => batch.wait(Durability::Sync, Waiter::Aside(reply)),
             Operation::ReadRoot { vnode, reply } => {
                 let _ = reply.send(self.read_root(&vnode));
             }

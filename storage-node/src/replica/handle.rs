@@ -22,7 +22,7 @@ use super::committer::{Committer, GroupLimit, Operation, damaged, decode_read, i
 use super::error::ReplicaError;
 use super::fatal::Fatal;
 use super::metrics::ReplicaMetrics;
-use super::operation::{DigestPage, KeyDigest, Merge, Merged, Minted, VnodeStatus, Write};
+use super::operation::{DigestPage, Held, KeyDigest, Merge, Merged, Minted, VnodeStatus, Write};
 use super::record;
 use super::stage::Founding;
 use super::stored_tree;
@@ -101,7 +101,7 @@ pub(super) struct Shared {
     pub(super) tombstones: TombstoneRule,
     pub(super) metrics: ReplicaMetrics,
     meter: DiskMeter,
-    fatal: Fatal,
+    pub(super) fatal: Fatal,
     generation: u64,
 }
 
@@ -235,12 +235,23 @@ impl Replica {
         partitions: Vec<PartitionId>,
         epoch: RingEpoch,
     ) -> Result<(), ReplicaError> {
+        let held = partitions.into_iter();
+        let held = held.map(|partition| Held::since(partition, epoch));
+        self.hold(held.collect(), epoch).await
+    }
+
+    /// Makes this node the holder of exactly these partitions, as the placement of that epoch says, and raises their
+    /// fences. The records of new vnodes are on disk when this returns; those of joining owners begin empty.
+    pub async fn hold(&self, held: Vec<Held>, epoch: RingEpoch) -> Result<(), ReplicaError> {
+        for leftover in self.shared.vnodes.release_leftovers(&held) {
+            self.erase(leftover).await?;
+        }
         let shared = self.shared.clone();
         let owned = self.on_disk(move || {
             let (engine, randomness) = (shared.engine.as_ref(), shared.randomness.as_ref());
             let now_ms = shared.clock.wall_ms();
             let vnodes = &shared.vnodes;
-            let owned = vnodes.own(engine, randomness, &partitions, epoch, now_ms);
+            let owned = vnodes.hold(engine, randomness, &held, epoch, now_ms);
             owned.inspect_err(|error| shared.fatal.raise_for(error))
         });
         Ok(owned.await??)
@@ -507,6 +518,10 @@ impl Shared {
             meter: self.meter.clone(),
             fatal: self.fatal.clone(),
         }
+    }
+
+    pub(super) fn committers(&self) -> usize {
+        self.queues.len()
     }
 
     pub(super) fn enqueue(

@@ -13,6 +13,7 @@
 //! | [`vnode`] | the vnodes: identity, supply of key epochs, the fence |
 //! | [`rebuilding`] | pure: what a vnode without its data still lacks |
 //! | [`stage`] | a vnode gives up its data, is filled, serves again |
+//! | [`released`] | copies that this node holds no more, and their end |
 //! | [`record`] | a key's state on disk, under a checksum |
 //! | [`stored_tree`] | the vnodes' hash trees on disk |
 //! | [`version`] | the number that `lww` keyspaces show as the version |
@@ -42,6 +43,7 @@ mod operation;
 mod rebuilding;
 mod reclaiming;
 mod record;
+mod released;
 mod stage;
 mod stored_tree;
 pub(crate) mod tombstones;
@@ -58,7 +60,7 @@ pub(crate) use aside::AsideRecords;
 pub use error::ReplicaError;
 pub use handle::{Replica, ReplicaOptions};
 pub use operation::{
-    DigestPage, Durable, KeyDigest, Merge, Merged, Minted, Scrubbed, StatesPage, StoredState,
+    DigestPage, Durable, Held, KeyDigest, Merge, Merged, Minted, Scrubbed, StatesPage, StoredState,
     Unsound, VnodeStatus, Write,
 };
 pub use rebuilding::{Origin, Page, Rebuilding, Source, owners_needed};

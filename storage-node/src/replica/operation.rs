@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use annulus_causality::{KeyState, RequestId, VersionVector, VnodeId};
 use annulus_proto::model::{Key, KeyspaceName, TimeToLive};
-use annulus_ring::{PartitionId, RingEpoch};
+use annulus_ring::{MoveId, PartitionId, RingEpoch};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -16,6 +16,29 @@ use super::address::KeyAddress;
 use super::error::ReplicaError;
 use super::rebuilding::Rebuilding;
 use super::vnode::Vnode;
+
+/// A partition of which this node holds a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The partition.
+    pub partition: PartitionId,
+    /// What was admitted under an older epoch is refused.
+    pub fence: RingEpoch,
+    /// The move by which this node is about to become an owner: the copy begins empty with it.
+    pub joins: Option<MoveId>,
+}
+
+impl Held {
+    /// Held by an owner, fenced off at that epoch.
+    pub fn since(partition: PartitionId, fence: RingEpoch) -> Self {
+        let joins = None;
+        Self {
+            partition,
+            fence,
+            joins,
+        }
+    }
+}
 
 /// A client's write, to be given its dot here.
 #[derive(Debug, Clone)]
@@ -119,6 +142,10 @@ pub struct Scrubbed {
 pub struct VnodeStatus {
     /// The partition.
     pub partition: PartitionId,
+    /// Counts the times that the data was given up while this process runs, from 1.
+    pub incarnation: u64,
+    /// The move that the copy was made for.
+    pub joined: Option<MoveId>,
     /// Identity of this copy of the data.
     pub vnode_id: VnodeId,
     /// The lowest key epoch that may still mint; raised at every unclean start.

@@ -22,6 +22,8 @@ use crate::mistake::{self, Mistake};
 pub enum Origin {
     /// The node became an owner: the vnode never held anything, so nothing of it is lost.
     New,
+    /// A move makes the node an owner: the same, but the move's sources have to prove what they hold.
+    Joining,
     /// The database is gone, with all that the vnode held.
     Lost,
     /// The vnode met damage and gave up its data.
@@ -33,6 +35,7 @@ impl Origin {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",
+            Self::Joining => "joining",
             Self::Lost => "lost",
             Self::Damaged => "damaged",
         }

@@ -3,16 +3,17 @@
 //!
 //! On disk: a record beside the vnode's own, as long as the vnode is not whole. A vnode gives up its data in one
 //! synced batch with its hash tree, its new id and that record; so no crash leaves part of the old data under a vnode that
-//! serves, and what is merged after it stays.
+//! serves, and what is merged after it stays. A vnode that was made for a move has the move's name beside it as long as
+//! it exists: one that was made for another move, or for none, is not what that move has filled.
 
 use std::collections::BTreeMap;
 
 use annulus_causality::{VnodeClock, VnodeId};
-use annulus_ring::{PartitionId, RingEpoch};
+use annulus_ring::{MoveId, PartitionId, RingEpoch};
 use bytes::Bytes;
 
 use super::rebuilding::{Origin, Rebuilding};
-use super::vnode::{Vnode, leave_out_rule, put_record};
+use super::vnode::{Vnode, leave_out_rule, put_record, record_key};
 use crate::hash_tree::tree_range;
 use crate::mistake::{self, Mistake};
 use crate::storage::{
@@ -20,6 +21,8 @@ use crate::storage::{
 };
 
 const KEY_PREFIX: &[u8] = b"rebuild/";
+
+const JOINED_PREFIX: &[u8] = b"joined/";
 
 /// As many as there are vnodes.
 const ALL_RECORDS: ScanLimit = ScanLimit {
@@ -50,14 +53,67 @@ pub(super) struct Founding {
 
 impl Founding {
     /// Why a vnode that is made at that epoch has to be filled; `None`: there is nothing that it could lack,
-    /// for the ring begins.
-    pub(super) fn origin(self, epoch: RingEpoch) -> Option<Origin> {
+    /// for the ring begins. `joins`: it is made for a move.
+    pub(super) fn origin(self, epoch: RingEpoch, joins: bool) -> Option<Origin> {
         if self.data_lost {
             Some(Origin::Lost)
+        } else if joins {
+            Some(Origin::Joining)
         } else {
             (epoch > RingEpoch::FIRST).then_some(Origin::New)
         }
     }
+}
+
+/// A vnode that is being made.
+#[derive(Debug, Clone)]
+pub(super) struct Newcomer {
+    pub(super) partition: PartitionId,
+    /// What it has to be filled for; `None`: it is whole.
+    pub(super) rebuilding: Option<Rebuilding>,
+    /// The move that it is made for.
+    pub(super) joined: Option<MoveId>,
+}
+
+/// Keeps what the vnodes are made for; on disk when this returns. Before the vnodes' own records: one without the
+/// other must not pass for whole.
+pub(super) fn found(engine: &dyn Engine, made: &[Newcomer]) -> Result<(), EngineError> {
+    let mut batch = Batch::new();
+    for newcomer in made {
+        let partition = newcomer.partition;
+        if let Some(rebuilding) = &newcomer.rebuilding {
+            put(&mut batch, partition, rebuilding);
+        }
+        if let Some(joined) = newcomer.joined {
+            let (key, id) = (joined_key(partition), joined.to_string());
+            batch.put(Space::Meta, key, id.into_bytes());
+        }
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    engine.write(&batch, Persistence::Synced)
+}
+
+/// Deletes a vnode with all that it has; on disk, and the files gone that held nothing else, when this returns.
+/// Nothing may be on its way to it any more. After an error the node must stop, as after any failed log write.
+pub(super) fn erase(engine: &dyn Engine, partition: PartitionId) -> Result<(), EngineError> {
+    let range = key_encoding::partition_range(partition);
+    let mut emptied = Batch::new();
+    delete_range(&mut emptied, Space::Data, &range);
+    delete_range(&mut emptied, Space::Tree, &tree_range(partition));
+    let mut batch = emptied.clone();
+    batch.delete(Space::Meta, record_key(partition));
+    batch.delete(Space::Meta, key_of(partition));
+    batch.delete(Space::Meta, joined_key(partition));
+    engine.write(&batch, Persistence::Synced)?;
+    for (space, range) in [(Space::Data, range), (Space::Tree, tree_range(partition))] {
+        let freed = engine.drop_files(space, &range);
+        if let Err(error) = freed {
+            tracing::warn!(%partition, %error, "files of a deleted vnode stay");
+        }
+    }
+    engine.write(&emptied, Persistence::Synced)
 }
 
 /// Makes a change; on disk, and in effect, when this returns. Called by the partition's committer alone. After an
@@ -74,7 +130,9 @@ pub(super) fn make(
             rebuilding,
         } => give_up(engine, vnode, vnode_id, rebuilding),
         StageChange::Fill(rebuilding) => {
-            keep_all(engine, [partition], &rebuilding)?;
+            let mut batch = Batch::new();
+            put(&mut batch, partition, &rebuilding);
+            engine.write(&batch, Persistence::Synced)?;
             vnode.filled(Some(rebuilding));
             Ok(())
         }
@@ -131,20 +189,22 @@ fn delete_range(batch: &mut Batch, space: Space, range: &KeyRange) {
     batch.delete_range(space, range.start.clone(), end);
 }
 
-/// Keeps how far these vnodes are filled; on disk when this returns.
-pub(super) fn keep_all(
+/// The moves that vnodes were made for.
+pub(super) fn load_joined(
     engine: &dyn Engine,
-    partitions: impl IntoIterator<Item = PartitionId>,
-    rebuilding: &Rebuilding,
-) -> Result<(), EngineError> {
-    let mut batch = Batch::new();
-    for partition in partitions {
-        put(&mut batch, partition, rebuilding);
-    }
-    if batch.is_empty() {
-        return Ok(());
-    }
-    engine.write(&batch, Persistence::Synced)
+) -> Result<BTreeMap<PartitionId, MoveId>, EngineError> {
+    let range = KeyRange::with_prefix(JOINED_PREFIX);
+    let found = engine.scan(Space::Meta, &range, ALL_RECORDS)?;
+    let decoded = found.iter().map(|entry| {
+        let id = std::str::from_utf8(&entry.value).ok();
+        let id: Option<MoveId> = id.and_then(|id| id.parse().ok());
+        let id = id.ok_or_else(|| EngineError::Corruption {
+            operation: "read the move that a vnode was made for",
+            detail: format!("{:?}", entry.value),
+        })?;
+        Ok((id.partition, id))
+    });
+    decoded.collect()
 }
 
 /// How far each vnode that is not whole is filled.
@@ -160,6 +220,10 @@ pub(super) fn load(engine: &dyn Engine) -> Result<BTreeMap<PartitionId, Rebuildi
 fn put(batch: &mut Batch, partition: PartitionId, rebuilding: &Rebuilding) {
     let text = serde_json::to_vec(rebuilding).expect("plain fields become JSON");
     batch.put(Space::Meta, key_of(partition), text);
+}
+
+fn joined_key(partition: PartitionId) -> Bytes {
+    [JOINED_PREFIX, &partition.0.to_be_bytes()].concat().into()
 }
 
 fn key_of(partition: PartitionId) -> Bytes {

@@ -5,21 +5,21 @@
 //! epochs (rule V2); the fence never falls while the node runs; a vnode that may lack something it
 //! once acknowledged, or should hold, does not serve ([`super::stage`] changes that).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use annulus_causality::{VnodeClock, VnodeId, VnodeRecord};
-use annulus_ring::{PartitionId, RingEpoch};
+use annulus_ring::{MoveId, PartitionId, RingEpoch};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::error::ReplicaError;
-use super::operation::VnodeStatus;
+use super::operation::{Held, VnodeStatus};
 use super::rebuilding::Rebuilding;
-use super::stage::{self, Founding};
+use super::stage::{self, Founding, Newcomer};
 use crate::entropy::Randomness;
 use crate::mistake::{self, Mistake};
 use crate::storage::{
@@ -55,6 +55,12 @@ pub(super) struct Vnode {
     damaged: AtomicBool,
     /// Somebody met damage in this incarnation.
     met_damage: AtomicBool,
+    /// The move that it was made for.
+    joined: Option<MoveId>,
+    /// That move has not made this node an owner yet, and looks after the copy.
+    joining: AtomicBool,
+    /// How often this node began to hold it since it started.
+    tenures: AtomicU64,
     /// Told when there is something to rebuild.
     attention: Arc<Notify>,
 }
@@ -71,12 +77,12 @@ impl fmt::Debug for Vnode {
 }
 
 impl Vnode {
-    fn new(
-        partition: PartitionId,
-        clock: VnodeClock,
-        rebuilding: Option<Rebuilding>,
-        attention: Arc<Notify>,
-    ) -> Arc<Self> {
+    fn new(newcomer: Newcomer, clock: VnodeClock, attention: Arc<Notify>) -> Arc<Self> {
+        let Newcomer {
+            partition,
+            rebuilding,
+            joined,
+        } = newcomer;
         let first = 1;
         let serving = if rebuilding.is_some() {
             SERVES_NOT
@@ -93,6 +99,9 @@ impl Vnode {
             rebuilding: Mutex::new(rebuilding),
             damaged: AtomicBool::new(false),
             met_damage: AtomicBool::new(false),
+            joined,
+            joining: AtomicBool::new(false),
+            tenures: AtomicU64::new(0),
             attention,
         })
     }
@@ -238,9 +247,17 @@ impl Vnode {
     /// Called under [`Vnodes::changing`] only.
     fn raise_fence(&self, epoch: RingEpoch) {
         let held = self.fence.load(Ordering::Acquire);
+        if held == NOT_OWNED {
+            self.tenures.fetch_add(1, Ordering::AcqRel);
+        }
         if held == NOT_OWNED || held < epoch.0 {
             self.fence.store(epoch.0, Ordering::Release);
         }
+    }
+
+    /// Called under [`Vnodes::changing`] only.
+    fn release(&self) {
+        self.fence.store(NOT_OWNED, Ordering::Release);
     }
 
     fn is_owned(&self) -> bool {
@@ -293,10 +310,14 @@ impl Vnodes {
             clocks.push((partition, VnodeClock::open(record, clean)));
         }
         lease_all(engine, &mut clocks)?;
+        let mut joined = stage::load_joined(engine)?;
         let vnodes = clocks.into_iter().map(|(partition, clock)| {
-            let rebuilding = rebuilding.remove(&partition);
-            let vnode = Vnode::new(partition, clock, rebuilding, attention.clone());
-            (partition, vnode)
+            let found = Newcomer {
+                partition,
+                rebuilding: rebuilding.remove(&partition),
+                joined: joined.remove(&partition),
+            };
+            (partition, Vnode::new(found, clock, attention.clone()))
         });
         Ok(Self {
             by_partition: RwLock::new(vnodes.collect()),
@@ -325,61 +346,118 @@ impl Vnodes {
     pub(super) fn unsound(&self) -> Vec<Arc<Vnode>> {
         let vnodes = self.by_partition.read();
         let unsound = |vnode: &&Arc<Vnode>| {
-            vnode.is_owned() && (vnode.is_damaged() || vnode.rebuilding.lock().is_some())
+            vnode.is_owned()
+                && !vnode.joining.load(Ordering::Acquire)
+                && (vnode.is_damaged() || vnode.rebuilding.lock().is_some())
         };
         vnodes.values().filter(unsound).cloned().collect()
     }
 
-    /// Makes this node the owner of exactly these partitions from `epoch` on. On disk when this
-    /// returns: the records of those that are new. They have to be filled, unless the ring begins.
-    pub(super) fn own(
+    /// Makes this node the holder of exactly these partitions. On disk when this returns: the records of those that
+    /// are new. They have to be filled, unless the ring begins.
+    pub(super) fn hold(
         &self,
         engine: &dyn Engine,
         randomness: &dyn Randomness,
-        partitions: &[PartitionId],
+        held: &[Held],
         epoch: RingEpoch,
         now_ms: u64,
     ) -> Result<(), EngineError> {
         let _one_at_a_time = self.changing.lock();
-        let mut missing: Vec<_> = {
+        let missing: Vec<Newcomer> = {
             let known = self.by_partition.read();
-            let absent = partitions
+            let absent = held
                 .iter()
-                .filter(|partition| !known.contains_key(partition));
+                .filter(|held| !known.contains_key(&held.partition));
             absent
-                .map(|&partition| (partition, VnodeClock::create(VnodeId(randomness.u64()))))
+                .map(|held| self.newcomer(held, epoch, now_ms))
                 .collect()
         };
-        let rebuilding = self.founding.origin(epoch);
-        let rebuilding = rebuilding.map(|origin| Rebuilding::begin(origin, now_ms));
-        if let Some(rebuilding) = &rebuilding {
-            // Before the vnodes' own records: one without the other's must not pass for whole.
-            let made = missing.iter().map(|(partition, _)| *partition);
-            stage::keep_all(engine, made, rebuilding)?;
-        }
-        lease_all(engine, &mut missing)?;
-        let owned: HashSet<_> = partitions.iter().collect();
-        let mut known = self.by_partition.write();
-        if rebuilding.is_some() && !missing.is_empty() {
+        stage::found(engine, &missing)?;
+        let create =
+            |new: &Newcomer| (new.partition, VnodeClock::create(VnodeId(randomness.u64())));
+        let mut clocks: Vec<_> = missing.iter().map(create).collect();
+        lease_all(engine, &mut clocks)?;
+        if missing.iter().any(|new| new.rebuilding.is_some()) {
             self.attention.notify_one();
         }
-        known.extend(missing.into_iter().map(|(partition, clock)| {
-            let attention = self.attention.clone();
-            let vnode = Vnode::new(partition, clock, rebuilding.clone(), attention);
-            (partition, vnode)
-        }));
+        let kept: BTreeSet<_> = held.iter().map(|held| held.partition).collect();
+        let mut known = self.by_partition.write();
+        known.extend(
+            missing
+                .into_iter()
+                .zip(clocks)
+                .map(|(new, (partition, clock))| {
+                    (partition, Vnode::new(new, clock, self.attention.clone()))
+                }),
+        );
         for (partition, vnode) in known.iter() {
-            if !owned.contains(partition) {
-                vnode.fence.store(NOT_OWNED, Ordering::Release);
+            if !kept.contains(partition) {
+                vnode.release();
             }
         }
-        for vnode in partitions
-            .iter()
-            .filter_map(|partition| known.get(partition))
-        {
-            vnode.raise_fence(epoch);
+        for held in held {
+            if let Some(vnode) = known.get(&held.partition) {
+                vnode.joining.store(held.joins.is_some(), Ordering::Release);
+                vnode.raise_fence(held.fence);
+            }
         }
         Ok(())
+    }
+
+    fn newcomer(&self, held: &Held, epoch: RingEpoch, now_ms: u64) -> Newcomer {
+        let origin = self.founding.origin(epoch, held.joins.is_some());
+        Newcomer {
+            partition: held.partition,
+            rebuilding: origin.map(|origin| Rebuilding::begin(origin, now_ms)),
+            joined: held.joins,
+        }
+    }
+
+    /// Releases those that join a partition of which there is a copy that their move did not make; which they are.
+    pub(super) fn release_leftovers(&self, held: &[Held]) -> Vec<PartitionId> {
+        let _one_at_a_time = self.changing.lock();
+        let known = self.by_partition.read();
+        let mut leftovers = Vec::new();
+        for held in held.iter().filter(|held| held.joins.is_some()) {
+            if let Some(vnode) = known.get(&held.partition)
+                && vnode.joined != held.joins
+            {
+                vnode.release();
+                leftovers.push(held.partition);
+            }
+        }
+        leftovers
+    }
+
+    /// The vnodes that are on disk and not held.
+    pub(super) fn released(&self) -> Vec<PartitionId> {
+        let vnodes = self.by_partition.read();
+        let released = vnodes.iter().filter(|(_, vnode)| !vnode.is_owned());
+        released.map(|(partition, _)| *partition).collect()
+    }
+
+    /// The tenure that has ended of a vnode that is not held.
+    pub(super) fn ended_tenure(&self, partition: PartitionId) -> Option<u64> {
+        let vnodes = self.by_partition.read();
+        let vnode = vnodes.get(&partition).filter(|vnode| !vnode.is_owned());
+        vnode.map(|vnode| vnode.tenures.load(Ordering::Acquire))
+    }
+
+    /// Erases a vnode, if it was not held again since that tenure ended. Whether it did.
+    pub(super) fn erase(
+        &self,
+        engine: &dyn Engine,
+        partition: PartitionId,
+        tenure: u64,
+    ) -> Result<bool, EngineError> {
+        let _one_at_a_time = self.changing.lock();
+        if self.ended_tenure(partition) != Some(tenure) {
+            return Ok(false);
+        }
+        stage::erase(engine, partition)?;
+        self.by_partition.write().remove(&partition);
+        Ok(true)
     }
 
     /// A vnode that is owned.
@@ -390,6 +468,11 @@ impl Vnodes {
             partition,
             applied: false,
         })
+    }
+
+    /// One that is owned.
+    pub(super) fn status(&self, partition: PartitionId) -> Option<VnodeStatus> {
+        self.get(partition).ok().map(|vnode| status(&vnode))
     }
 
     /// The vnodes that are owned, by partition.
@@ -419,6 +502,8 @@ fn status(vnode: &Vnode) -> VnodeStatus {
     let record = vnode.clock.lock().clone().close();
     VnodeStatus {
         partition: vnode.partition,
+        incarnation: vnode.incarnation(),
+        joined: vnode.joined,
         vnode_id: record.vnode_id,
         min_valid_epoch: record.min_valid_epoch,
         is_serving: vnode.serving().is_ok(),
@@ -465,8 +550,11 @@ pub(super) fn leave_out_rule(clock: &mut VnodeClock) {
 pub(super) fn leave_out_rule(_: &mut VnodeClock) {}
 
 pub(super) fn put_record(batch: &mut Batch, partition: PartitionId, record: &VnodeRecord) {
-    let key = [KEY_PREFIX, &partition.0.to_be_bytes()].concat();
-    batch.put(Space::Meta, key, record.encode());
+    batch.put(Space::Meta, record_key(partition), record.encode());
+}
+
+pub(super) fn record_key(partition: PartitionId) -> Bytes {
+    [KEY_PREFIX, &partition.0.to_be_bytes()].concat().into()
 }
 
 fn decode_record(key: &Bytes, value: &Bytes) -> Result<(PartitionId, VnodeRecord), EngineError> {

@@ -450,6 +450,7 @@ impl GossipRing {
             let rumors = wire::rumors(rumors);
             let gossip = pb::request::Body::Gossip(pb::Gossip { from, rumors });
             let request = pb::Request {
+                session: String::new(),
                 id: 1 << 20,
                 epoch: 100,
                 deadline_ms: 500,

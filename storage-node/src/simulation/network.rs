@@ -267,6 +267,7 @@ impl Network {
         let request = Request {
             id: 1,
             epoch: call.epoch.0,
+            session: call.session_text(),
             deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
             body: Some(call.body),
         };
@@ -341,6 +342,7 @@ impl Network {
         request.deadline_ms = request.deadline_ms.saturating_sub(took);
         let arrival = self.arrive(from, to, &request, &raw)?;
         let asked_under = annulus_ring::RingEpoch(request.epoch);
+        let asked = request.clone();
         let handed_over = HandedOver::of(&request, &arrival.door);
         let mut reply = arrival.door.respond(request).await;
         self.report_hints(to, handed_over, &reply, &arrival.door);
@@ -352,6 +354,7 @@ impl Network {
                 node: to,
                 asked_under,
                 held: arrival.door.held_epoch(),
+                is_admitted: arrival.door.answers_rightly(&asked),
                 answer,
                 is_damaged: arrival.damaged.is_some_and(|key| self.is_damaged(to, &key)),
                 log_had_failed: arrival.log_had_failed,

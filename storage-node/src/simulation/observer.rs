@@ -36,6 +36,8 @@ pub struct Served {
     pub asked_under: RingEpoch,
     /// The epoch that it holds when it answers.
     pub held: Option<RingEpoch>,
+    /// Whether the placement that it holds when it answers has the partition as that epoch had it.
+    pub is_admitted: bool,
     /// What it answers.
     pub answer: Answered,
     /// The key's record was damaged when the request came, and is.

@@ -275,6 +275,11 @@ pub trait Engine: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Gives back the space of what was deleted in a range. Blocks until done; called off the async workers.
+    fn compact(&self, _space: Space, _range: &KeyRange) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// Number of the last applied change; grows with every change and survives a restart.
     fn sequence(&self) -> u64;
 

@@ -160,6 +160,12 @@ impl Engine for RocksEngine {
         dropped.map_err(|error| failed("drop files", &error))
     }
 
+    fn compact(&self, space: Space, range: &KeyRange) -> Result<(), EngineError> {
+        let (start, end) = (Some(&range.start), range.end.as_ref());
+        self.db.compact_range_cf(self.family(space), start, end);
+        Ok(())
+    }
+
     fn sequence(&self) -> u64 {
         self.db.latest_sequence_number()
     }

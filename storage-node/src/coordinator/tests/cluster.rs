@@ -95,6 +95,7 @@ impl Network {
         let request = Request {
             id: 1,
             epoch: call.epoch.0,
+            session: call.session_text(),
             deadline_ms: u32::try_from(left.as_millis()).unwrap(),
             body: Some(call.body),
         };

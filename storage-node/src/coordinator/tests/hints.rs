@@ -127,9 +127,10 @@ async fn hand_over(cluster: &Cluster, ask: &Ask, written_ms: u64, sloppy: bool) 
     };
     let placement = cluster.nodes[0].placement.current().unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
+    let own = cluster.nodes[0].placement.own_index(&placement);
     let taken = cluster.nodes[0]
         .hints
-        .take(&placement, vec![handover], deadline);
+        .take((&placement, own), vec![handover], deadline);
     taken.await[0]
 }
 

@@ -43,7 +43,7 @@ impl Peers {
         });
         let call = self.under_own_epoch(body);
         // Not through `ask_once`: how long a helper takes says nothing about the helper.
-        match self.0.transport.call(helper, call, deadline).await {
+        match self.inner.transport.call(helper, call, deadline).await {
             Ok(reply::Body::Reach(reply)) => Ok(reply.reached),
             Ok(other) => Err(unexpected(helper, &other)),
             Err(error) => Err(PeerFailure::Lost(error.to_string())),
@@ -52,13 +52,17 @@ impl Peers {
 
     /// Hands our placement to a peer that is known to hold an older one. Whether it has it now.
     pub(crate) async fn bring_up_to_date(&self, to: NodeId, deadline: Instant) -> bool {
-        let asked_at = self.0.clock.now();
+        let asked_at = self.inner.clock.now();
         self.hand_over_placement(to, asked_at, deadline).await
     }
 
     fn under_own_epoch(&self, body: request::Body) -> Call {
-        let held = self.0.placement.current();
+        let held = self.inner.placement.current();
         let epoch = held.map_or(RingEpoch(0), |placement| placement.epoch());
-        Call { epoch, body }
+        Call {
+            epoch,
+            session: None,
+            body,
+        }
     }
 }

@@ -1,20 +1,17 @@
-//! I12: a replica never answers a request under another epoch than its own, even if it was
-//! admitted before the epoch changed.
+//! I12: a replica never answers a request that was made under another state of its partition than the one that it
+//! holds, even if it was admitted before that changed.
 
 use annulus_node::simulation::Served;
 
 use crate::broken::Broken;
 
 pub(super) fn served(served: &Served) -> Result<(), Broken> {
-    if served.held == Some(served.asked_under) {
+    if served.is_admitted {
         return Ok(());
     }
     let Served {
-        node,
-        asked_under,
-        held,
-        ..
+        node, asked_under, ..
     } = served;
-    let what = format!("{node} answers under epoch {asked_under}, and holds {held:?}");
+    let what = format!("{node} answers under epoch {asked_under}, which it holds to be over");
     Err(Broken::new("I12 epochs are fenced", what))
 }
