@@ -42,6 +42,7 @@ mod hints;
 pub mod keyspace;
 mod membership;
 mod mistake;
+mod moves;
 mod net;
 mod node;
 mod overload;

@@ -77,6 +77,10 @@ pub enum Mistake {
     RebuildFromOne,
     /// A vnode that gave up its data goes on under its old id.
     RebuiltUnderOldId,
+    /// During a move a write is acknowledged by the old owners alone.
+    NoJointQuorum,
+    /// A source of a move gives what it has before older writes are settled.
+    SnapshotBeforeBarrier,
 }
 
 /// Whether this mistake is being made here.

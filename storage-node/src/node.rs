@@ -211,6 +211,7 @@ impl Node {
         };
         let anti_entropy = upkeep.start(&background, &mut registry);
         let reaping = upkeep.reap(&background, &mut registry);
+        let moves = upkeep.moves(&background, &mut registry);
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: data.placement.clone(),
             keyspaces: keyspaces.clone(),
@@ -245,6 +246,7 @@ impl Node {
             anti_entropy,
             transport,
             reaping,
+            moves,
             disks,
             keyspaces,
             contexts: Contexts::new(context_key),

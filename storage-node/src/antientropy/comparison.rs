@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::hash_tree::{Block, Leaf, Way};
 use crate::keyspace::Keyspaces;
 use crate::mistake::{self, Mistake};
+use crate::overload::Throttle;
 use crate::peer::{PeerFailure, Peers};
 use crate::replica::{KeyAddress, Merge, Replica, ReplicaError};
 
@@ -32,7 +33,7 @@ const MOVE_BYTES: usize = 64;
 
 /// Why a comparison ended early. What was moved until then stays moved.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ComparisonError {
+pub(crate) enum ComparisonError {
     #[error("this node's copy: {0}")]
     Here(#[from] ReplicaError),
     #[error("the other owner's copy: {0}")]
@@ -43,26 +44,33 @@ pub(super) enum ComparisonError {
     Slow,
 }
 
-/// Who pays for what passes: waits until so many bytes may.
-pub(super) trait Throttle: Sync {
-    fn spend(&self, bytes: usize) -> impl Future<Output = ()> + Send;
+/// What a comparison is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To keep the copies of owners alike.
+    Upkeep,
+    /// To make a copy that joins the same as its source: deleted keys that are old enough to go, too.
+    Join,
+    /// To leave nothing behind that the other lacks. What it has more is no loss here.
+    Leave,
 }
 
 /// Two copies to be compared.
-pub(super) struct Comparison<'a> {
-    pub(super) partition: PartitionId,
-    pub(super) peer: NodeId,
-    pub(super) placement: Arc<Placement>,
-    pub(super) replica: &'a Replica,
-    pub(super) peers: &'a Peers,
-    pub(super) keyspaces: &'a Keyspaces,
-    pub(super) clock: &'a dyn Clock,
-    pub(super) metrics: &'a AntiEntropyMetrics,
+pub(crate) struct Comparison<'a> {
+    pub(crate) partition: PartitionId,
+    pub(crate) peer: NodeId,
+    pub(crate) purpose: Purpose,
+    pub(crate) placement: Arc<Placement>,
+    pub(crate) replica: &'a Replica,
+    pub(crate) peers: &'a Peers,
+    pub(crate) keyspaces: &'a Keyspaces,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) metrics: &'a AntiEntropyMetrics,
 }
 
 impl Comparison<'_> {
     /// Compares, and moves what differs.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         &self,
         limit: RoundLimit,
         confirm_after: Duration,
@@ -154,7 +162,7 @@ impl Comparison<'_> {
         let keyspace = self.keyspaces.get(&each.keyspace)?.clone();
         let address = KeyAddress::of(&self.placement, keyspace, each.key.clone());
         let mut changed = false;
-        if each.way != Way::Push {
+        if each.way != Way::Push && self.purpose != Purpose::Leave {
             changed |= self.pull(&address, each.is_absent, throttle).await?;
         }
         if each.way != Way::Pull {
@@ -237,7 +245,8 @@ impl Comparison<'_> {
     /// that still has it finds that, and finishes.
     fn is_being_reaped(&self, state: &KeyState) -> bool {
         let now_ms = self.clock.wall_ms();
-        let leaves = self.replica.tombstone_rule().is_due(state, now_ms);
+        let leaves =
+            self.purpose == Purpose::Upkeep && self.replica.tombstone_rule().is_due(state, now_ms);
         if leaves {
             self.metrics.left_to_reaping.inc();
         }

@@ -76,6 +76,8 @@ pub struct Outcome {
     pub suspects: usize,
     /// Keys that differed at the second look, and were moved.
     pub keys: usize,
+    /// Of them, keys of which the other side lacks something.
+    pub pushes: usize,
     /// Of them, keys that could not be moved.
     pub failed: usize,
     /// Leaves with a key that one side can't read back.
@@ -292,6 +294,8 @@ impl Exchange {
         if moves.is_empty() {
             return self.end_round();
         }
+        let pushes = moves.iter().filter(|each| each.way != Way::Pull);
+        self.outcome.pushes += pushes.count();
         self.outcome.keys += moves.len();
         self.asked = Asked::Moves;
         Step::Move(moves)

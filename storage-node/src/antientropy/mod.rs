@@ -27,6 +27,7 @@ mod runner;
 mod schedule;
 mod scrub;
 
+pub(crate) use comparison::{Comparison, ComparisonError, Purpose};
 pub(crate) use metrics::AntiEntropyMetrics;
 pub(crate) use runner::{AntiEntropy, AntiEntropyParts, Settings};
 pub(crate) use schedule::{ComparisonStatus, Reason};

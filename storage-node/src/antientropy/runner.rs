@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::comparison::{Comparison, ComparisonError, Throttle};
+use super::comparison::{Comparison, ComparisonError, Purpose};
 use super::exchange::{Outcome, RoundLimit};
 use super::metrics::{AntiEntropyMetrics, ComparisonLabels, LagCollector};
 use super::schedule::{ComparisonStatus, Next, PairId, Reason, Schedule, Timing};
@@ -20,7 +20,7 @@ use crate::entropy::Randomness;
 use crate::hints::{Hints, MarkNumber};
 use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
-use crate::overload::{Allowance, Class, Overload};
+use crate::overload::{Allowance, Class, Overload, Throttle};
 use crate::peer::{Peers, Reachability};
 use crate::placement::{PlacementStore, comparable, takes_writes};
 use crate::replica::Replica;
@@ -302,6 +302,7 @@ impl AntiEntropy {
         let comparison = Comparison {
             partition,
             peer,
+            purpose: Purpose::Upkeep,
             placement: parts.placement.require()?,
             replica: &parts.replica,
             peers: &parts.peers,

@@ -22,6 +22,7 @@ mod gossip;
 mod hints;
 mod keyspaces;
 mod limits;
+mod moves;
 mod reaping;
 mod storage;
 
@@ -38,6 +39,7 @@ pub use gossip::Gossip;
 pub use hints::HintLimits;
 pub use keyspaces::KeyspaceRules;
 pub use limits::Limits;
+pub use moves::Moves;
 pub use reaping::Reaping;
 pub use storage::{EngineKind, Rebuild, SlowDisk, Storage};
 
@@ -82,6 +84,9 @@ pub struct Config {
     /// When deleted keys and expired values are forgotten.
     #[serde(default)]
     pub reaping: Reaping,
+    /// How fast partitions move from node to node.
+    #[serde(default)]
+    pub moves: Moves,
     /// Keyspaces beside `kv` and `data`, and other rules for these two.
     #[serde(default)]
     pub keyspaces: BTreeMap<String, KeyspaceRules>,
@@ -243,6 +248,7 @@ impl Config {
         self.storage.validate()?;
         self.gossip.validate()?;
         self.anti_entropy.validate()?;
+        self.moves.validate()?;
         self.reaping.validate(&self.limits, &self.hints)?;
         self.build_keyspaces().map(drop)
     }

@@ -120,6 +120,8 @@ fn a_bad_field_is_named() {
         ("reaping: {max_clock_skew: 21h}", "reaping.age"),
         ("reaping: {age: 3h 10m}", "reaping.age"),
         ("reaping: {interval: 0s}", "reaping.interval"),
+        ("moves: {streams: 0}", "moves"),
+        ("moves: {page_bytes: 0}", "moves.page_bytes"),
         ("reaping: {keys_per_second: 0}", "reaping.keys_per_second"),
         (
             "storage: {free_space: {values_percent: 10}}",

@@ -123,7 +123,10 @@ impl Coordinator {
         if mistake::is_made(Mistake::OneAckTooFew) {
             needed = needed.saturating_sub(1).max(1);
         }
-        let sets = placement.write_sets(address.partition());
+        let mut sets = placement.write_sets(address.partition());
+        if mistake::is_made(Mistake::NoJointQuorum) {
+            sets.second = None;
+        }
         Tally::new(sets.iter().map(OwnerSet::iter), needed)
     }
 

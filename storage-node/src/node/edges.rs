@@ -18,6 +18,7 @@ use crate::coordinator::Coordinator;
 use crate::disk_pace::DiskStanding;
 use crate::keyspace::Keyspaces;
 use crate::membership::Membership;
+use crate::moves::Moves;
 use crate::net::Network;
 use crate::peer::{PeerService, Responder, TonicTransport};
 use crate::placement::PlacementStore;
@@ -91,6 +92,7 @@ pub(super) struct Core {
     pub(super) anti_entropy: AntiEntropy,
     pub(super) transport: TonicTransport,
     pub(super) reaping: ReapingStatus,
+    pub(super) moves: Moves,
     pub(super) disks: DiskStanding,
     pub(super) keyspaces: Arc<Keyspaces>,
     pub(super) contexts: Contexts,
@@ -209,6 +211,7 @@ fn status_source(core: &Core, config: &Config, phase: &PhaseSetter) -> StatusSou
         membership: core.membership.clone(),
         anti_entropy: core.anti_entropy.clone(),
         reaping: core.reaping.clone(),
+        moves: core.moves.clone(),
         disks: core.disks.clone(),
         phase: phase.subscribe(),
     })
@@ -242,7 +245,11 @@ fn serve_peers(listener: Listener, core: &Core, limits: &Limits) {
         core.data.replica.clone(),
         core.coordinator.clone(),
         core.data.hints.clone(),
-        (core.membership.clone(), core.disks.clone()),
+        (
+            core.membership.clone(),
+            core.disks.clone(),
+            core.moves.pace().clone(),
+        ),
         core.clock.clone(),
     );
     let service = PeerService::new(responder, links.clone(), stop.clone());

@@ -19,6 +19,7 @@ use crate::entropy::Randomness;
 use crate::hints::{Replayer, ReplayerParts};
 use crate::keyspace::Keyspaces;
 use crate::membership::MembershipView;
+use crate::moves::{MoveMetrics, MovePace, Moves, MovesParts};
 use crate::peer::Peers;
 use crate::reaping::{Reaper, ReaperParts, ReapingMetrics, ReapingStatus};
 use crate::rebuild::{RebuildMetrics, Rebuilder, RebuilderParts};
@@ -98,6 +99,27 @@ impl Upkeep<'_> {
         });
         background.links.spawn(reaper.run(background.stop.clone()));
         status
+    }
+
+    /// This node's part in moves; it ends with the background's links.
+    pub(super) fn moves(&self, background: &Background, registry: &mut Registry) -> Moves {
+        let metrics = MoveMetrics::default();
+        metrics.register(registry);
+        let (config, overload) = (&self.config.moves, self.data.overload.clone());
+        let (rate, streams, clock) = (config.bytes_per_second, config.streams, self.clock.clone());
+        let moves = Moves::new(MovesParts {
+            placement: self.data.placement.clone(),
+            replica: self.data.replica.clone(),
+            peers: self.peers.clone(),
+            keyspaces: self.keyspaces.clone(),
+            pace: MovePace::new(rate, streams, overload, clock, metrics.clone()),
+            clock: self.clock.clone(),
+            options: config.options(&self.config.anti_entropy, &self.config.limits),
+            metrics,
+        });
+        let Background { links, stop, .. } = background;
+        links.spawn(moves.clone().run(stop.clone()));
+        moves
     }
 
     fn deliver_hints(&self, background: &Background) {

@@ -26,6 +26,11 @@ impl Allowance {
         }
     }
 
+    /// From now on so many; what is owed stays owed.
+    pub(crate) fn set_rate(&mut self, bytes_per_second: u64) {
+        self.bytes_per_second = bytes_per_second.max(1);
+    }
+
     /// How long until all is paid for that was spent.
     pub(crate) fn owed(&self, now: Instant) -> Duration {
         self.paid_until.saturating_duration_since(now)

@@ -22,6 +22,7 @@ mod background;
 mod latencies;
 mod limit;
 mod metrics;
+mod throttle;
 mod usual;
 
 use std::fmt;
@@ -38,6 +39,7 @@ use self::background::Shares;
 use self::latencies::Latencies;
 use self::limit::{Bounds, ConcurrencyLimit};
 use self::metrics::OverloadMetrics;
+pub(crate) use self::throttle::Throttle;
 use self::usual::Usual;
 use crate::clock::Clock;
 use crate::config::Limits;

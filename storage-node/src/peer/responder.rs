@@ -6,6 +6,7 @@
 //! The replica checks the partition's fence once more around each merge.
 
 mod admission;
+mod states;
 mod tree;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use annulus_proto::peer::v1::{
     MergeReply, PeerError, Reach, ReachReply, ReadReply, Reply, Request, ScanStates, Write,
     WriteReply, reply, request,
 };
-use annulus_ring::{PartitionId, Placement, RingEpoch};
+use annulus_ring::{Placement, RingEpoch};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -31,15 +32,13 @@ use crate::hints::Hints;
 use crate::keyspace::Keyspaces;
 use crate::membership::Membership;
 use crate::mistake::{self, Mistake};
+use crate::moves::MovePace;
 use crate::placement::{InstallError, PlacementRefused, PlacementStore};
 use crate::replica::{KeyAddress, Merge as ReplicaMerge, Replica, ReplicaError};
 
 /// Writes that this node coordinates at a time on behalf of other nodes; more are refused at once.
 /// They wait for other nodes themselves, so they must never hold up the merges that others wait for.
 const MAX_FORWARDED_WRITES: usize = 2048;
-
-/// The most that one page of states takes, whatever the caller asks for, unless a single state is larger.
-const MAX_PAGE_BYTES: usize = 4 << 20;
 
 /// What is advised to a caller that came when there were too many.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -57,6 +56,7 @@ pub(super) struct Inner {
     hints: Hints,
     membership: Membership,
     disks: DiskStanding,
+    move_pace: MovePace,
     clock: Arc<dyn Clock>,
     forwarded_writes: Semaphore,
     tree_reads: Semaphore,
@@ -70,7 +70,7 @@ impl Responder {
         replica: Replica,
         coordinator: Coordinator,
         hints: Hints,
-        (membership, disks): (Membership, DiskStanding),
+        (membership, disks, move_pace): (Membership, DiskStanding, MovePace),
         clock: Arc<dyn Clock>,
     ) -> Self {
         let forwarded_writes = Semaphore::new(MAX_FORWARDED_WRITES);
@@ -83,6 +83,7 @@ impl Responder {
             hints,
             membership,
             disks,
+            move_pace,
             clock,
             forwarded_writes,
             tree_reads,
@@ -157,7 +158,10 @@ impl Responder {
             request::Body::KeepSloppy(kept) => self.keep_sloppy(kept, &placement, deadline).await,
             request::Body::ReadTree(read) => self.read_tree(read, deadline).await,
             request::Body::ReadLeaves(read) => self.read_leaves(read, &placement, deadline).await,
-            request::Body::ScanStates(scan) => self.scan_states(scan, deadline).await,
+            request::Body::ScanStates(scan) => {
+                self.scan_states(scan, (session, &placement), deadline)
+                    .await
+            }
             request::Body::AskDisk(_) => {
                 Ok(reply::Body::Disk(wire::disk_report(self.0.disks.own())))
             }
@@ -283,21 +287,6 @@ impl Responder {
             existed: answer.existed,
             sloppy: answer.sloppy,
         }))
-    }
-
-    async fn scan_states(
-        &self,
-        scan: ScanStates,
-        deadline: Instant,
-    ) -> Result<reply::Body, RequestError> {
-        let partition = u16::try_from(scan.partition)
-            .map_err(|_| FieldRefused::invalid("partition", "there is no such partition"))?;
-        let after = Some(scan.after).filter(|after| !after.is_empty());
-        let bytes = usize::try_from(scan.limit_bytes).unwrap_or(usize::MAX);
-        let bytes = bytes.min(MAX_PAGE_BYTES);
-        let states = self.0.replica.states(PartitionId(partition), after, bytes);
-        let page = in_time(deadline, states).await??;
-        Ok(reply::Body::ScanStates(wire::states(page)))
     }
 
     async fn install(&self, install: InstallPlacement) -> Result<reply::Body, Box<PeerError>> {

@@ -65,20 +65,40 @@ pub(super) fn read_state(bytes: Option<&Bytes>) -> Result<Option<KeyState>, Code
     bytes.map(KeyState::decode).transpose()
 }
 
+/// Over what a page of states says of keys.
+fn crc_of(states: &[StoredState]) -> u32 {
+    states.iter().fold(0, |crc, stored| {
+        let key = stored.key.as_ref();
+        let keyspace = key.map_or(&[][..], |key| key.keyspace.as_bytes());
+        let key = key.map_or(&[][..], |key| &key.key);
+        let parts = [keyspace, key, &stored.state];
+        parts.iter().fold(crc, |crc, part| {
+            let length = crc32c::crc32c_append(crc, &part.len().to_le_bytes());
+            crc32c::crc32c_append(length, part)
+        })
+    })
+}
+
 pub(super) fn states(page: StatesPage) -> ScanStatesReply {
     let states = page.states.into_iter().map(|stored| StoredState {
         key: Some(key_ref(&stored.keyspace, &stored.key)),
         state: stored.state,
     });
+    let states: Vec<_> = states.collect();
     ScanStatesReply {
         vnode: page.vnode.0,
         serving: page.serving,
-        states: states.collect(),
+        crc: Some(crc_of(&states)),
+        states,
         last: page.last,
+        copy_bytes: page.copy_bytes,
     }
 }
 
 pub(super) fn read_states(reply: ScanStatesReply) -> Result<StatesPage, FieldRefused> {
+    if reply.crc.is_some_and(|crc| crc != crc_of(&reply.states)) {
+        return Err(FieldRefused::invalid("crc", "is not that of the states"));
+    }
     let states = reply.states.into_iter().map(|stored| {
         let (keyspace, key) = read_key_ref(stored.key)?;
         Ok(replica::StoredState {
@@ -92,6 +112,7 @@ pub(super) fn read_states(reply: ScanStatesReply) -> Result<StatesPage, FieldRef
         serving: reply.serving,
         states: states.collect::<Result<_, _>>()?,
         last: reply.last,
+        copy_bytes: reply.copy_bytes,
     })
 }
 
@@ -135,6 +156,30 @@ mod tests {
             .into_iter()
             .collect();
         assert_eq!(read_clock(&clock(&original)), original);
+    }
+
+    #[test]
+    fn a_page_that_was_changed_on_its_way_is_no_page() {
+        let stored = |key: &'static str, state: &'static [u8]| replica::StoredState {
+            keyspace: KeyspaceName::kv(),
+            key: Key::new(key.to_owned()).unwrap(),
+            state: Bytes::from_static(state),
+        };
+        let page = StatesPage {
+            vnode: VnodeId(7),
+            serving: true,
+            states: vec![stored("a", b"xyz"), stored("b", b"")],
+            last: Some(Bytes::from_static(b"b")),
+            copy_bytes: 0,
+        };
+        assert_eq!(read_states(states(page.clone())), Ok(page.clone()));
+        let mut changed = states(page.clone());
+        changed.states[0].state = Bytes::from_static(b"xyx");
+        assert!(read_states(changed).is_err());
+        let mut shifted = states(page);
+        (shifted.states[0].state, shifted.states[1].state) =
+            (Bytes::from_static(b"xy"), Bytes::from_static(b"z"));
+        assert!(read_states(shifted).is_err());
     }
 
     #[test]

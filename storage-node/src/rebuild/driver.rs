@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_ring::{NodeId, PartitionId, Placement};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::{RebuildMetrics, RebuildOptions};
+use super::{Copy, Pulled, Puller, RebuildMetrics, RebuildOptions};
 use crate::clock::Clock;
 use crate::entropy::Randomness;
 use crate::keyspace::Keyspaces;
-use crate::overload::{Allowance, Overload};
+use crate::overload::{Allowance, Class, Overload, Throttle};
 use crate::peer::Peers;
 use crate::placement::PlacementStore;
 use crate::replica::{Origin, Rebuilding, Replica, ReplicaError, Unsound, owners_needed};
@@ -46,8 +47,8 @@ const MOST_GIVEN_UP: usize = 16;
 /// Mends this node's vnodes.
 #[derive(Debug)]
 pub(crate) struct Rebuilder {
-    pub(super) parts: RebuilderParts,
-    pub(super) allowance: Allowance,
+    parts: RebuilderParts,
+    pace: StreamPace,
     /// When each loss was seen first in this run, and which memory of the vnode it took.
     lost_at: BTreeMap<PartitionId, (u64, Instant)>,
     /// Vnodes that gave up damaged data in this run and are not whole yet. What an earlier run gave up is no sign of
@@ -58,20 +59,43 @@ pub(crate) struct Rebuilder {
 }
 
 /// One vnode that is being mended, under one placement.
-pub(super) struct Job {
-    pub(super) placement: Arc<Placement>,
-    pub(super) partition: PartitionId,
-    pub(super) incarnation: u64,
+struct Job {
+    copy: Copy,
     /// The partition's other owners.
-    pub(super) others: Vec<NodeId>,
+    others: Vec<NodeId>,
+}
+
+/// The share of the rate that clients leave.
+#[derive(Debug)]
+struct StreamPace {
+    allowance: Mutex<Allowance>,
+    overload: Overload,
+    clock: Arc<dyn Clock>,
+}
+
+impl Throttle for StreamPace {
+    async fn spend(&self, bytes: usize) {
+        let (share, now) = (self.overload.share(Class::Stream), self.clock.now());
+        let owed = {
+            let mut allowance = self.allowance.lock();
+            allowance.spend(bytes as u64, share, now);
+            allowance.owed(now)
+        };
+        sleep(owed).await; // paced: the rate of rebuilding
+    }
 }
 
 impl Rebuilder {
     /// A rebuilder made of these parts.
     pub(crate) fn new(parts: RebuilderParts) -> Self {
         let (rate, now) = (parts.options.bytes_per_second, parts.clock.now());
+        let pace = StreamPace {
+            allowance: Mutex::new(Allowance::new(rate, Duration::ZERO, now)),
+            overload: parts.overload.clone(),
+            clock: parts.clock.clone(),
+        };
         Self {
-            allowance: Allowance::new(rate, Duration::ZERO, now),
+            pace,
             lost_at: BTreeMap::new(),
             given_up: BTreeSet::new(),
             distrusts_disk: false,
@@ -159,7 +183,7 @@ impl Rebuilder {
             Some(_) => Ok(false),
         };
         mended.unwrap_or_else(|error| {
-            tracing::debug!(partition = %job.partition, %error, "vnode not mended");
+            tracing::debug!(partition = %job.copy.partition, %error, "vnode not mended");
             false
         })
     }
@@ -172,9 +196,11 @@ impl Rebuilder {
         }
         let others = owners.iter().filter(|owner| **owner != own);
         Some(Job {
-            placement: placement.clone(),
-            partition: vnode.partition,
-            incarnation: vnode.incarnation,
+            copy: Copy {
+                placement: placement.clone(),
+                partition: vnode.partition,
+                incarnation: vnode.incarnation,
+            },
             others: others.map(|owner| placement.node(*owner).id).collect(),
         })
     }
@@ -194,18 +220,19 @@ impl Rebuilder {
         if self.serving_others(job).await < needed {
             return Ok(false);
         }
-        replica.set_suspended(job.partition, true);
+        let partition = job.copy.partition;
+        replica.set_suspended(partition, true);
         // Asked again: one that does the same at this moment has stopped serving, or sees that we have.
         if self.serving_others(job).await < needed {
-            replica.set_suspended(job.partition, false);
+            replica.set_suspended(partition, false);
             return Ok(false);
         }
-        let given_up = replica.give_up(job.partition, job.incarnation).await;
+        let given_up = replica.give_up(partition, job.copy.incarnation).await;
         if given_up.is_err() {
-            replica.set_suspended(job.partition, false);
+            replica.set_suspended(partition, false);
         }
         given_up?;
-        self.given_up.insert(job.partition);
+        self.given_up.insert(partition);
         self.parts.metrics.given_up.inc();
         Ok(false)
     }
@@ -213,7 +240,7 @@ impl Rebuilder {
     async fn serving_others(&self, job: &Job) -> usize {
         let mut serving = 0;
         for other in &job.others {
-            let who = self.ask_for_page(job, *other, None, 0).await;
+            let who = self.puller().ask_for_page(&job.copy, *other, None, 0).await;
             serving += usize::from(who.is_ok_and(|who| who.serving));
         }
         serving
@@ -221,30 +248,45 @@ impl Rebuilder {
 
     /// Whether every request has ended that may have counted on what was lost.
     fn is_quiet(&mut self, job: &Job, origin: Origin) -> bool {
-        if origin == Origin::New {
+        if matches!(origin, Origin::New | Origin::Joining) {
             return true; // nothing ever counted on it
         }
         let now = self.parts.clock.now();
-        let seen = self.lost_at.entry(job.partition);
-        let seen = seen.or_insert((job.incarnation, now));
-        if seen.0 != job.incarnation {
-            *seen = (job.incarnation, now);
+        let (partition, incarnation) = (job.copy.partition, job.copy.incarnation);
+        let seen = self.lost_at.entry(partition);
+        let seen = seen.or_insert((incarnation, now));
+        if seen.0 != incarnation {
+            *seen = (incarnation, now);
         }
         now >= seen.1 + self.parts.options.longest_request
     }
 
+    fn puller(&self) -> Puller<'_> {
+        let parts = &self.parts;
+        Puller {
+            replica: &parts.replica,
+            peers: &parts.peers,
+            keyspaces: &parts.keyspaces,
+            clock: parts.clock.as_ref(),
+            page_bytes: parts.options.page_bytes,
+            counters: (&parts.metrics.keys, &parts.metrics.bytes),
+        }
+    }
+
     async fn fill(&mut self, job: &Job, mut rebuilding: Rebuilding) -> Result<bool, ReplicaError> {
+        let (puller, copy) = (self.puller(), &job.copy);
         for other in &job.others {
-            if !rebuilding.is_read(*other) {
-                self.pull(job, *other, &mut rebuilding).await?;
+            let pulled = puller.pull(copy, *other, &mut rebuilding, &self.pace);
+            if let Pulled::Part(why) = pulled.await? {
+                tracing::debug!(partition = %copy.partition, %other, why, "not all was taken");
             }
         }
         if !rebuilding.is_complete(&job.others) {
             return Ok(false);
         }
         let replica = &self.parts.replica;
-        replica.serve(job.partition, job.incarnation).await?;
-        self.given_up.remove(&job.partition);
+        replica.serve(copy.partition, copy.incarnation).await?;
+        self.given_up.remove(&copy.partition);
         self.parts.metrics.made_whole.inc();
         Ok(true)
     }

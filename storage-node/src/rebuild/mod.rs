@@ -4,7 +4,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `driver` | goes from vnode to vnode, as long as there is one to mend |
-//! | `pull` | takes one owner's states, page by page |
+//! | `pull` | takes one node's states, page by page: for `moves` as well |
 //!
 //! What makes a copy whole is decided in `replica::rebuilding` (pure); what changes on disk, in `replica::stage`.
 //!
@@ -24,13 +24,16 @@
 mod driver;
 mod pull;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use annulus_ring::{PartitionId, Placement};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 pub(crate) use driver::{Rebuilder, RebuilderParts};
+pub(crate) use pull::{Pulled, Puller};
 
 /// How vnodes are rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +48,14 @@ pub(crate) struct RebuildOptions {
     pub(crate) longest_request: Duration,
     /// With more damaged vnodes at a time the whole disk counts as lost.
     pub(crate) most_damaged: usize,
+}
+
+/// A copy that is being filled, under one placement.
+#[derive(Debug, Clone)]
+pub(crate) struct Copy {
+    pub(crate) placement: Arc<Placement>,
+    pub(crate) partition: PartitionId,
+    pub(crate) incarnation: u64,
 }
 
 /// Figures of rebuilding. Cheap to clone.

@@ -1,4 +1,4 @@
-//! Takes one owner's states of a partition, page by page, into this node's copy.
+//! Takes another node's states of a partition, page by page, into this node's copy.
 
 use std::time::Duration;
 
@@ -7,12 +7,16 @@ use annulus_proto::peer::v1::ScanStates;
 use annulus_ring::NodeId;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use tokio::time::sleep;
+use prometheus_client::metrics::counter::Counter;
 
-use super::driver::{Job, Rebuilder};
-use crate::overload::Class;
-use crate::peer::PeerFailure;
-use crate::replica::{KeyAddress, Merge, Page, Rebuilding, ReplicaError, StatesPage, StoredState};
+use super::Copy;
+use crate::clock::Clock;
+use crate::keyspace::Keyspaces;
+use crate::overload::Throttle;
+use crate::peer::{PeerFailure, Peers};
+use crate::replica::{
+    KeyAddress, Merge, Page, Rebuilding, Replica, ReplicaError, StatesPage, StoredState,
+};
 
 /// How long one page may take, and the merges of its states.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,45 +24,72 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Merges of one page at a time: a group commit takes them together.
 const MERGES_AT_ONCE: usize = 64;
 
-impl Rebuilder {
-    /// Takes what an owner has from where it was left, until there is no more or the owner fails. An error is one
+/// Takes states, for whatever reason this node lacks them.
+#[derive(Debug)]
+pub(crate) struct Puller<'a> {
+    pub(crate) replica: &'a Replica,
+    /// In the session of the move, if it is for one.
+    pub(crate) peers: &'a Peers,
+    pub(crate) keyspaces: &'a Keyspaces,
+    pub(crate) clock: &'a dyn Clock,
+    /// Bytes of states in one page.
+    pub(crate) page_bytes: u64,
+    /// Keys and bytes taken.
+    pub(crate) counters: (&'a Counter, &'a Counter),
+}
+
+/// How far a pull came. What it took counts, and the next one goes on from there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Pulled {
+    /// To the end.
+    All,
+    /// Not so far, and why.
+    Part(String),
+}
+
+impl Puller<'_> {
+    /// Takes what a node has from where it was left, until there is no more or the node fails. An error is one
     /// of this node's own.
-    pub(super) async fn pull(
-        &mut self,
-        job: &Job,
+    pub(crate) async fn pull(
+        &self,
+        job: &Copy,
         from: NodeId,
         rebuilding: &mut Rebuilding,
-    ) -> Result<(), ReplicaError> {
+        throttle: &impl Throttle,
+    ) -> Result<Pulled, ReplicaError> {
         while !rebuilding.is_read(from) {
-            if !self.parts.replica.has_room_for_background() {
-                return Ok(()); // it goes on when there is space again
+            if !self.replica.has_room_for_background() {
+                // It goes on when there is space again.
+                return Ok(Pulled::Part("this node's disk has no room for it".into()));
             }
             let after = rebuilding.position(from);
-            let bytes = self.parts.options.page_bytes;
-            let page = match self.ask_for_page(job, from, after, bytes).await {
+            let page = match self.ask_for_page(job, from, after, self.page_bytes).await {
                 Ok(page) => page,
-                Err(failure) => {
-                    tracing::debug!(partition = %job.partition, %from, %failure, "no states");
-                    return Ok(());
-                }
+                Err(failure) => return Ok(Pulled::Part(failure.to_string())),
             };
             let taken = self.merge_page(job, &page).await?;
             let counted = rebuilding.take(from, &taken);
-            let (replica, kept) = (&self.parts.replica, rebuilding.clone());
-            replica.fill(job.partition, job.incarnation, kept).await?;
+            let kept = rebuilding.clone();
+            self.replica
+                .fill(job.partition, job.incarnation, kept)
+                .await?;
             if !counted {
-                return Ok(());
+                let why = format!("node {from} does not hold what it once held");
+                return Ok(Pulled::Part(why));
             }
-            self.parts.metrics.keys.inc_by(taken.keys);
-            self.parts.metrics.bytes.inc_by(taken.bytes);
-            self.pace(taken.bytes).await;
+            let (keys, bytes) = self.counters;
+            keys.inc_by(taken.keys);
+            bytes.inc_by(taken.bytes);
+            throttle
+                .spend(usize::try_from(taken.bytes).unwrap_or(usize::MAX))
+                .await;
         }
-        Ok(())
+        Ok(Pulled::All)
     }
 
-    pub(super) async fn ask_for_page(
+    pub(crate) async fn ask_for_page(
         &self,
-        job: &Job,
+        job: &Copy,
         from: NodeId,
         after: Option<Bytes>,
         limit_bytes: u64,
@@ -68,14 +99,13 @@ impl Rebuilder {
             after: after.unwrap_or_default(),
             limit_bytes,
         };
-        let deadline = self.parts.clock.now() + PAGE_TIMEOUT;
+        let deadline = self.clock.now() + PAGE_TIMEOUT;
         let epoch = job.placement.epoch();
-        let peers = &self.parts.peers;
-        peers.states(from, epoch, question, deadline).await
+        self.peers.states(from, epoch, question, deadline).await
     }
 
     /// Merges a page's states. All of them are in the log when this succeeds.
-    async fn merge_page(&self, job: &Job, page: &StatesPage) -> Result<Page, ReplicaError> {
+    async fn merge_page(&self, job: &Copy, page: &StatesPage) -> Result<Page, ReplicaError> {
         let merges: Vec<_> = page
             .states
             .iter()
@@ -93,30 +123,23 @@ impl Rebuilder {
         })
     }
 
-    async fn merge(&self, job: &Job, stored: &StoredState) -> Result<(), ReplicaError> {
+    async fn merge(&self, job: &Copy, stored: &StoredState) -> Result<(), ReplicaError> {
         let partition = job.partition;
         let not_taken = |detail: String| ReplicaError::NotTaken { partition, detail };
-        let keyspace = self.parts.keyspaces.get(&stored.keyspace);
+        let keyspace = self.keyspaces.get(&stored.keyspace);
         let keyspace = keyspace.map_err(|error| not_taken(error.to_string()))?;
         let state =
             KeyState::decode(&stored.state).map_err(|error| not_taken(error.to_string()))?;
         let address = KeyAddress::of(&job.placement, keyspace.clone(), stored.key.clone());
+        if address.partition() != partition {
+            return Err(not_taken(format!("{} belongs to another", stored.key)));
+        }
         let merge = Merge {
             address,
             state,
-            deadline: self.parts.clock.now() + PAGE_TIMEOUT,
+            deadline: self.clock.now() + PAGE_TIMEOUT,
             fence: job.placement.epoch(),
         };
-        self.parts.replica.merge(merge).await.map(drop)
-    }
-
-    /// Keeps to the share of the rate that clients leave.
-    async fn pace(&mut self, bytes: u64) {
-        let (share, now) = (
-            self.parts.overload.share(Class::Stream),
-            self.parts.clock.now(),
-        );
-        self.allowance.spend(bytes, share, now);
-        sleep(self.allowance.owed(now)).await; // paced: the rate of rebuilding
+        self.replica.merge(merge).await.map(drop)
     }
 }

@@ -182,6 +182,8 @@ pub struct StatesPage {
     pub states: Vec<StoredState>,
     /// Where to go on; `None`: there was nothing more.
     pub last: Option<Bytes>,
+    /// Bytes of the whole copy, about, where no states were asked for.
+    pub copy_bytes: u64,
 }
 
 /// A key and its state.

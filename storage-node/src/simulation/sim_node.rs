@@ -264,13 +264,14 @@ impl SimNode {
         let reaper = self.reaper(with, view.clone(), hints.clone());
         let rebuilder = self.rebuilder(with, randomness.clone());
         let comparer = self.comparer(with, randomness, view.clone(), disks.clone());
+        let moves = self.moves(with);
         let door = Responder::new(
             placement.clone(),
             self.keyspaces.clone(),
             replica.clone(),
             coordinator.clone(),
             hints.clone(),
-            (membership.clone(), disks.clone()),
+            (membership.clone(), disks.clone(), moves.pace().clone()),
             clock,
         );
         let running = Running {
@@ -289,7 +290,8 @@ impl SimNode {
             is_open: false,
         };
         self.compare_copies(&running, peers, view, &stream);
-        let mending = async { futures::join!(rebuilder.run(), comparer.run()) };
+        let moving = moves.clone().run(stop.clone());
+        let mending = async { futures::join!(rebuilder.run(), comparer.run(), moving) };
         background.spawn(async move { stop.run_until_cancelled(mending).await });
         let held = self.placement.lock().clone();
         *self.running.lock() = Some(running.clone());

@@ -31,6 +31,7 @@ use crate::membership::{
     DiskState, GossipOptions, Membership, MembershipMetrics, MembershipParts, MembershipView,
     OwnState,
 };
+use crate::moves::{MoveMetrics, MoveOptions, MovePace, Moves, MovesParts};
 use crate::overload::Overload;
 use crate::peer::{Call, PeerCallError, Peers, Reachability, Responder, Transport};
 use crate::placement::tests::{document_of, memory_replica_with};
@@ -155,12 +156,23 @@ const REBUILD: RebuildOptions = RebuildOptions {
     most_damaged: 3,
 };
 
+/// How nodes of tests move partitions: in pages of a few keys.
+const MOVES: MoveOptions = MoveOptions {
+    streams: 2,
+    page_bytes: 300,
+    retry: Duration::from_millis(5),
+    confirm_after: Duration::from_millis(20),
+    longest_request: Duration::from_millis(100),
+};
+
 /// One node.
 pub(crate) struct TestNode {
     pub(crate) id: NodeId,
     pub(crate) coordinator: Coordinator,
     pub(crate) placement: PlacementStore,
     pub(crate) responder: Responder,
+    /// Its part in moves; runs when a test says so.
+    pub(crate) moves: Moves,
     pub(crate) replica: Replica,
     keyspaces: Arc<Keyspaces>,
     metrics: CoordinatorMetrics,
@@ -232,6 +244,7 @@ impl TestNode {
             tasks: tasks.clone(),
             stop: CancellationToken::new(),
         });
+        let move_overload = overload.clone();
         let rebuilder = Rebuilder::new(RebuilderParts {
             replica: replica.clone(),
             peers: peers.clone(),
@@ -244,6 +257,18 @@ impl TestNode {
             metrics: RebuildMetrics::default(),
         });
         tokio::spawn(rebuilder.run());
+        let move_metrics = MoveMetrics::default();
+        let (moving, time) = (move_overload, clock.clone());
+        let moves = Moves::new(MovesParts {
+            placement: placement.clone(),
+            replica: replica.clone(),
+            peers: peers.clone(),
+            keyspaces: keyspaces.clone(),
+            pace: MovePace::new(1 << 30, MOVES.streams, moving, time, move_metrics.clone()),
+            clock: clock.clone(),
+            options: MOVES,
+            metrics: move_metrics,
+        });
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: placement.clone(),
             keyspaces: keyspaces.clone(),
@@ -275,7 +300,7 @@ impl TestNode {
             replica.clone(),
             coordinator.clone(),
             hints.clone(),
-            (membership.clone(), disks.clone()),
+            (membership.clone(), disks.clone(), moves.pace().clone()),
             clock.clone(),
         );
         Self {
@@ -283,6 +308,7 @@ impl TestNode {
             coordinator,
             placement,
             responder,
+            moves,
             replica,
             keyspaces,
             metrics,

@@ -24,12 +24,13 @@ async fn before_the_first_placement_requests_are_rejected() {
 #[tokio::test]
 async fn a_node_with_an_old_placement_learns_the_new_one_from_whom_it_asks() {
     let cluster = Cluster::start(5).await;
+    // They have not seen epoch 2, and can't tell what it changed.
     for node in &cluster.nodes[1..] {
-        node.placement.install(cluster.placement(2)).await.unwrap();
+        node.placement.install(cluster.placement(3)).await.unwrap();
     }
     let old = &cluster.nodes[0];
     old.put(&Ask::key("k"), "value").await.unwrap();
-    assert_eq!(epoch_of(old), RingEpoch(2));
+    assert_eq!(epoch_of(old), RingEpoch(3));
     assert_eq!(old.values(&Ask::key("k")).await, ["value"]);
 }
 

@@ -34,9 +34,9 @@ impl Replica {
             entries: STATES_PAGE_ENTRIES,
             bytes,
         };
-        let found = match bytes {
-            0 => Vec::new(),
-            _ => self.scan(&vnode, after, limit).await?,
+        let (found, copy_bytes) = match bytes {
+            0 => (Vec::new(), self.copy_bytes(partition).await),
+            _ => (self.scan(&vnode, after, limit).await?, 0),
         };
         let states = found.iter().map(|entry| self.stored_state(&vnode, entry));
         let states = states.collect::<Result<_, _>>()?;
@@ -49,7 +49,18 @@ impl Replica {
             serving: standing.serving && (bytes > 0 || !vnode.has_met_damage()),
             states,
             last: found.last().map(|entry| entry.key.clone()),
+            copy_bytes,
         })
+    }
+
+    /// The share of the data that the partition's share of the keys stands for; 0 where that is not known.
+    async fn copy_bytes(&self, partition: PartitionId) -> u64 {
+        let estimates = self.estimates();
+        let Ok(tree) = self.tree_root(partition).await else {
+            return 0;
+        };
+        let share = f64::from(tree.keys) / estimates.keys.max(1) as f64;
+        (estimates.bytes as f64 * share.min(1.0)) as u64
     }
 
     /// Resolves when there may be something to rebuild that there was not before.

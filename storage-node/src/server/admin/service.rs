@@ -3,8 +3,9 @@
 use annulus_proto::admin::v1 as pb;
 use annulus_proto::admin::v1::admin_server::Admin;
 use annulus_proto::model::{ErrorCode, FieldRefused, RequestError};
+use annulus_proto::ring::v1::MoveStage;
 use annulus_proto::write_status;
-use annulus_ring::{PartitionId, Placement};
+use annulus_ring::{NodeId, PartitionId, Placement};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
@@ -12,6 +13,7 @@ use tonic::{Request, Response, Status};
 use super::status::StatusSource;
 use crate::antientropy::{ComparisonStatus, Reason};
 use crate::clock::milliseconds;
+use crate::moves::MoveReport;
 use crate::placement::{InstallError, PlacementRefused};
 use crate::replica::{DigestPage, Rebuilding, Replica, ReplicaError};
 use crate::storage::Sum;
@@ -133,6 +135,51 @@ impl Admin for AdminService {
         let reason = "this node and that one are not both owners of the partition";
         let refused = RequestError::rejected(ErrorCode::NotFound, reason);
         Err(write_status(&refused))
+    }
+
+    async fn get_moves(
+        &self,
+        _: Request<pb::GetMovesRequest>,
+    ) -> Result<Response<pb::GetMovesResponse>, Status> {
+        let (moves, placement) = (self.status.moves(), self.status.placement());
+        // Asked for first: what is acknowledged only grows.
+        let acked_epoch = placement.acked().0;
+        Ok(Response::new(pb::GetMovesResponse {
+            epoch: placement.epoch().0,
+            acked_epoch,
+            bytes_per_second: moves.pace().bytes_per_second(),
+            moves: moves.report().iter().map(write_move).collect(),
+        }))
+    }
+
+    async fn set_move_rate(
+        &self,
+        call: Request<pb::SetMoveRateRequest>,
+    ) -> Result<Response<pb::SetMoveRateResponse>, Status> {
+        let bytes_per_second = call.into_inner().bytes_per_second;
+        if bytes_per_second == 0 {
+            return Err(invalid("bytes_per_second", "must be 1 or more"));
+        }
+        self.status.moves().pace().set(bytes_per_second);
+        tracing::info!(bytes_per_second, "the rate of moves was changed");
+        Ok(Response::new(pb::SetMoveRateResponse {}))
+    }
+}
+
+fn write_move(report: &MoveReport) -> pb::MoveReport {
+    let ids = |nodes: &[NodeId]| nodes.iter().map(NodeId::to_string).collect();
+    pb::MoveReport {
+        id: report.id.to_string(),
+        stage: MoveStage::from(report.stage).into(),
+        ready: report.ready,
+        streamed_bytes: report.streamed.bytes,
+        streamed_keys: report.streamed.keys,
+        streamed_from: ids(&report.streamed.from),
+        expected_bytes: report.expected_bytes,
+        verified: ids(&report.verified),
+        drained: ids(&report.drained),
+        cleaned: report.cleaned,
+        error: report.obstacle.clone().unwrap_or_default(),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::clock::{Clock, milliseconds};
 use crate::disk_pace::{DiskStanding, micros};
 use crate::hints::{Hints, TargetBacklog};
 use crate::membership::{DiskState, Liveness, Membership, Sighting};
+use crate::moves::Moves;
 use crate::peer::TonicTransport;
 use crate::placement::PlacementStore;
 use crate::reaping::{ReapingReport, ReapingStatus};
@@ -43,6 +44,7 @@ pub(crate) struct Sources {
     pub(crate) membership: Membership,
     pub(crate) anti_entropy: AntiEntropy,
     pub(crate) reaping: ReapingStatus,
+    pub(crate) moves: Moves,
     pub(crate) disks: DiskStanding,
     pub(crate) phase: watch::Receiver<Phase>,
 }
@@ -55,6 +57,7 @@ pub(super) struct JsonStatus {
     cluster_id: Option<String>,
     phase: &'static str,
     epoch: u64,
+    acked_epoch: u64,
     /// 16 hexadecimal digits: JSON numbers lose bits.
     fingerprint: String,
     version: String,
@@ -141,6 +144,10 @@ impl StatusSource {
         &self.0.anti_entropy
     }
 
+    pub(super) fn moves(&self) -> &Moves {
+        &self.0.moves
+    }
+
     pub(super) fn gather(&self) -> GetStatusResponse {
         let Sources {
             node_id,
@@ -168,6 +175,7 @@ impl StatusSource {
             epoch: placement
                 .as_ref()
                 .map_or(0, |placement| placement.epoch().0),
+            acked_epoch: self.0.placement.acked().0,
             fingerprint: placement
                 .as_ref()
                 .map_or(0, |placement| placement.fingerprint()),
@@ -216,6 +224,7 @@ impl StatusSource {
             cluster_id: Some(status.cluster_id).filter(|id| !id.is_empty()),
             phase: self.phase().as_str(),
             epoch: status.epoch,
+            acked_epoch: status.acked_epoch,
             fingerprint: format!("{:016x}", status.fingerprint),
             version: status.version,
             generation: status.generation,

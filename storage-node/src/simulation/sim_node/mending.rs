@@ -11,6 +11,7 @@ use crate::disk_pace::{Comparer, ComparerParts, DiskStanding, SlowDiskRules};
 use crate::entropy::Randomness;
 use crate::hints::Hints;
 use crate::membership::MembershipView;
+use crate::moves::{MoveMetrics, MoveOptions, MovePace, Moves, MovesParts};
 use crate::peer::Peers;
 use crate::placement::PlacementStore;
 use crate::reaping::{ReaperParts, ReapingMetrics, ReapingStatus};
@@ -26,6 +27,18 @@ const REBUILD: RebuildOptions = RebuildOptions {
     longest_request: Duration::from_secs(3),
     most_damaged: 3,
 };
+
+/// How simulated nodes move partitions: with pages so small that a copy takes several.
+const MOVES: MoveOptions = MoveOptions {
+    streams: 2,
+    page_bytes: 200,
+    retry: Duration::from_millis(400),
+    confirm_after: Duration::from_millis(500),
+    longest_request: Duration::from_secs(3),
+};
+
+/// Bytes a second.
+const MOVE_RATE: u64 = 1 << 20;
 
 /// How simulated nodes find out that their disk is slow: by the usual rules, looking more often.
 const SLOW_DISKS: SlowDiskRules = SlowDiskRules {
@@ -74,6 +87,24 @@ impl SimNode {
             status: ReapingStatus::default(),
             metrics: ReapingMetrics::default(),
         }
+    }
+
+    pub(super) fn moves(
+        &self,
+        (replica, peers, placement): (&Replica, &Peers, &PlacementStore),
+    ) -> Moves {
+        let (metrics, overload) = (MoveMetrics::default(), self.no_overload());
+        let (streams, clock) = (MOVES.streams, self.clock.clone());
+        Moves::new(MovesParts {
+            replica: replica.clone(),
+            peers: peers.clone(),
+            placement: placement.clone(),
+            keyspaces: self.keyspaces.clone(),
+            pace: MovePace::new(MOVE_RATE, streams, overload, clock, metrics.clone()),
+            clock: self.clock.clone(),
+            options: MOVES,
+            metrics,
+        })
     }
 
     pub(super) fn comparer(

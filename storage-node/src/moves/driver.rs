@@ -1,0 +1,237 @@
+//! Which duties are under way: a few at a time, each to its end or to an obstacle, after which it is tried again
+//! later. And the end of copies that are not held any more, one at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use annulus_ring::{Move, MoveId, NodeIndex, PartitionId, Placement, RingEpoch};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::duty::{Duty, duty};
+use super::findings::Board;
+use super::report::{self, MoveReport};
+use super::{MoveMetrics, MoveOptions, MovePace, Obstacle};
+use crate::clock::Clock;
+use crate::keyspace::Keyspaces;
+use crate::peer::Peers;
+use crate::placement::PlacementStore;
+use crate::replica::Replica;
+
+/// What the work is done with.
+#[derive(Debug)]
+pub(crate) struct MovesParts {
+    pub(crate) placement: PlacementStore,
+    pub(crate) replica: Replica,
+    pub(crate) peers: Peers,
+    pub(crate) keyspaces: Arc<Keyspaces>,
+    pub(crate) pace: MovePace,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: MoveOptions,
+    pub(crate) metrics: MoveMetrics,
+}
+
+/// This node's part in moves. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub(crate) struct Moves(pub(super) Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) parts: MovesParts,
+    pub(super) board: Board,
+}
+
+/// One piece of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum JobId {
+    /// For a move, at the stage that it entered then.
+    Duty(MoveId, RingEpoch),
+    /// The end of a copy.
+    Erase(PartitionId),
+}
+
+/// What it takes to do it.
+#[derive(Debug, Clone)]
+enum Work {
+    Duty(Job),
+    Erase(PartitionId),
+}
+
+/// A move's duty under one placement.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) placement: Arc<Placement>,
+    pub(super) it: Move,
+    pub(super) duty: Duty,
+}
+
+impl Moves {
+    /// Made of these parts; does nothing until [`Self::run`].
+    pub(crate) fn new(parts: MovesParts) -> Self {
+        let board = Board::default();
+        Self(Arc::new(Inner { parts, board }))
+    }
+
+    /// Bytes a second, in and out.
+    pub(crate) fn pace(&self) -> &MovePace {
+        &self.0.parts.pace
+    }
+
+    /// What came of the moves that concern this node, under the placement in use.
+    pub(crate) fn report(&self) -> Vec<MoveReport> {
+        let Some((placement, own)) = self.here() else {
+            return Vec::new();
+        };
+        let Inner { parts, board } = &*self.0;
+        report::of_all(&placement, own, &parts.replica, board)
+    }
+
+    /// Works until it is stopped. That is safe at any moment.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        // Stopped or ended by itself: both are the end.
+        let _ = stop.run_until_cancelled(self.work()).await;
+    }
+
+    async fn work(&self) {
+        let Inner { parts, board } = &*self.0;
+        let mut running: FuturesUnordered<BoxFuture<'static, JobId>> = FuturesUnordered::new();
+        let mut under_way: BTreeSet<JobId> = BTreeSet::new();
+        let mut resting: BTreeMap<JobId, Instant> = BTreeMap::new();
+        loop {
+            let seen = parts.placement.epoch();
+            if let Some(placement) = parts.placement.current() {
+                board.keep(&placement);
+                parts
+                    .metrics
+                    .show(&placement, parts.placement.own_index(&placement));
+            }
+            let jobs = self.jobs();
+            resting.retain(|id, _| jobs.contains_key(id));
+            let now = parts.clock.now();
+            for (id, work) in jobs {
+                let rests = resting.get(&id).is_some_and(|until| now < *until);
+                if !rests && !under_way.contains(&id) && self.has_room_for(id, &under_way) {
+                    resting.remove(&id);
+                    under_way.insert(id);
+                    running.push(Box::pin(self.clone().perform(id, work)));
+                }
+            }
+            let next = resting.values().min().copied();
+            tokio::select! {
+                biased;
+                Some(id) = running.next(), if !running.is_empty() => {
+                    under_way.remove(&id);
+                    // What is done is no job any more; the rest is for what is not.
+                    resting.insert(id, parts.clock.now() + parts.options.retry);
+                }
+                () = parts.placement.epoch_after(seen) => {}
+                () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
+            }
+        }
+    }
+
+    fn has_room_for(&self, id: JobId, under_way: &BTreeSet<JobId>) -> bool {
+        let is_erase = |id: &JobId| matches!(id, JobId::Erase(_));
+        let limit = if is_erase(&id) {
+            1
+        } else {
+            self.0.parts.options.streams
+        };
+        let same_partition = |other: &JobId| partition_of(*other) == partition_of(id);
+        let alike = under_way
+            .iter()
+            .filter(|other| is_erase(other) == is_erase(&id));
+        alike.count() < limit && !under_way.iter().any(same_partition)
+    }
+
+    /// The placement in use and this node's place in it, if it has one: a node that is no member does nothing.
+    fn here(&self) -> Option<(Arc<Placement>, NodeIndex)> {
+        let store = &self.0.parts.placement;
+        let placement = store.current()?;
+        let own = store.own_index(&placement)?;
+        Some((placement, own))
+    }
+
+    /// All that is left to do.
+    fn jobs(&self) -> BTreeMap<JobId, Work> {
+        let Some((placement, own)) = self.here() else {
+            return BTreeMap::new();
+        };
+        let released = self.0.parts.replica.released().into_iter();
+        let mut jobs: BTreeMap<_, _> = released
+            .map(|at| (JobId::Erase(at), Work::Erase(at)))
+            .collect();
+        for it in placement.moves() {
+            let Some(duty) = duty(&placement, own, it) else {
+                continue;
+            };
+            let job = Job {
+                placement: placement.clone(),
+                it: *it,
+                duty,
+            };
+            if !self.is_done(&job) {
+                jobs.insert(JobId::Duty(it.id, it.since), Work::Duty(job));
+            }
+        }
+        jobs
+    }
+
+    fn is_done(&self, job: &Job) -> bool {
+        let Inner { parts, board } = &*self.0;
+        let Some(copy) = parts.replica.vnode(job.it.partition()) else {
+            return false;
+        };
+        board.about(job.it.id, copy.vnode_id, |found| match &job.duty {
+            Duty::Fill(sources) => copy.rebuilding.is_none_or(|rebuilding| {
+                sources.nodes.iter().all(|node| rebuilding.is_read(*node))
+            }),
+            Duty::Verify(sources) => {
+                copy.is_serving
+                    && sources
+                        .nodes
+                        .iter()
+                        .all(|node| found.verified.contains(node))
+            }
+            Duty::Drain(to) => to.iter().all(|node| found.drained.contains(node)),
+        })
+    }
+
+    async fn perform(self, id: JobId, work: Work) -> JobId {
+        let metrics = &self.0.parts.metrics;
+        match work {
+            Work::Duty(job) => {
+                let id = job.it.id;
+                let done = match &job.duty {
+                    Duty::Fill(sources) => self.fill(&job, sources).await,
+                    Duty::Verify(sources) => self.verify(&job, sources).await,
+                    Duty::Drain(to) => self.drain(&job, to).await,
+                };
+                let obstacle = done.err();
+                if let Some(obstacle) = &obstacle {
+                    metrics.obstacles.inc();
+                    tracing::debug!(%id, stage = %job.it.stage, %obstacle, "a move waits");
+                }
+                let obstacle = obstacle.as_ref().map(Obstacle::to_string);
+                self.0.board.attempted(id, obstacle);
+            }
+            Work::Erase(partition) => match self.0.parts.replica.erase(partition).await {
+                Ok(true) => {
+                    metrics.erased.inc();
+                }
+                Ok(false) => {} // it is held again
+                Err(error) => tracing::warn!(%partition, %error, "a copy was not deleted"),
+            },
+        }
+        id
+    }
+}
+
+fn partition_of(id: JobId) -> PartitionId {
+    match id {
+        JobId::Duty(id, _) => id.partition,
+        JobId::Erase(partition) => partition,
+    }
+}
