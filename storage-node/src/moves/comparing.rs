@@ -61,7 +61,7 @@ impl Moves {
     fn found(&self, job: &Job, note: impl FnOnce(&mut Findings)) {
         let Inner { parts, board } = &*self.0;
         if let Some(copy) = parts.replica.vnode(job.it.partition()) {
-            board.about(job.it.id, copy.vnode_id, note);
+            board.about(&job.it, copy.vnode_id, note);
         }
     }
 
@@ -69,9 +69,7 @@ impl Moves {
     fn known<T: Default>(&self, job: &Job, what: impl FnOnce(&mut Findings) -> T) -> T {
         let Inner { parts, board } = &*self.0;
         let copy = parts.replica.vnode(job.it.partition());
-        copy.map_or_else(T::default, |copy| {
-            board.about(job.it.id, copy.vnode_id, what)
-        })
+        copy.map_or_else(T::default, |copy| board.about(&job.it, copy.vnode_id, what))
     }
 
     async fn compare_until(

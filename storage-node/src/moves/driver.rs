@@ -184,7 +184,7 @@ impl Moves {
         let Some(copy) = parts.replica.vnode(job.it.partition()) else {
             return false;
         };
-        board.about(job.it.id, copy.vnode_id, |found| match &job.duty {
+        board.about(&job.it, copy.vnode_id, |found| match &job.duty {
             Duty::Fill(sources) => copy.rebuilding.is_none_or(|rebuilding| {
                 sources.nodes.iter().all(|node| rebuilding.is_read(*node))
             }),
@@ -215,7 +215,7 @@ impl Moves {
                     tracing::debug!(%id, stage = %job.it.stage, %obstacle, "a move waits");
                 }
                 let obstacle = obstacle.as_ref().map(Obstacle::to_string);
-                self.0.board.attempted(id, obstacle);
+                self.0.board.attempted(&job.it, obstacle);
             }
             Work::Erase(partition) => match self.0.parts.replica.erase(partition).await {
                 Ok(true) => {

@@ -13,17 +13,10 @@ use crate::replica::{Origin, Rebuilding, VnodeStatus};
 impl Moves {
     /// Takes what the sources have; those that fail are told, after the others were asked.
     pub(super) async fn fill(&self, job: &Job, sources: &Sources) -> Result<(), Obstacle> {
-        let status = self.joining_copy(job)?;
+        let status = self.sound_copy(job).await?;
         let Some(mut rebuilding) = status.rebuilding.clone() else {
             return Ok(());
         };
-        if status.is_damaged {
-            let replica = &self.0.parts.replica;
-            replica
-                .give_up(status.partition, status.incarnation)
-                .await?;
-            return Err(Obstacle::Damaged);
-        }
         self.check_quiet(job, status.vnode_id, &rebuilding)?;
         let Inner { parts, .. } = &*self.0;
         let peers = parts.peers.in_session(job.it.id);
@@ -57,7 +50,7 @@ impl Moves {
 
     /// The copy serves once it has what enough of the sources have.
     pub(super) async fn make_whole(&self, job: &Job, sources: &Sources) -> Result<(), Obstacle> {
-        let Some(rebuilding) = self.joining_copy(job)?.rebuilding else {
+        let Some(rebuilding) = self.sound_copy(job).await?.rebuilding else {
             return Ok(());
         };
         let is_enough = |rebuilding: &Rebuilding| {
@@ -70,15 +63,13 @@ impl Moves {
         if !is_enough(&rebuilding) {
             self.fill(job, sources).await?;
         }
-        let status = self.joining_copy(job)?;
+        let status = self.sound_copy(job).await?;
         let Some(rebuilding) = status.rebuilding.filter(is_enough) else {
             return Err(Obstacle::Damaged);
         };
         let Inner { parts, board } = &*self.0;
         let streamed = streamed(&rebuilding);
-        board.about(job.it.id, status.vnode_id, |found| {
-            found.streamed = streamed
-        });
+        board.about(&job.it, status.vnode_id, |found| found.streamed = streamed);
         parts
             .replica
             .serve(status.partition, status.incarnation)
@@ -86,11 +77,17 @@ impl Moves {
         Ok(())
     }
 
-    /// The copy that was made for the move.
-    pub(super) fn joining_copy(&self, job: &Job) -> Result<VnodeStatus, Obstacle> {
-        let copy = self.0.parts.replica.vnode(job.it.partition());
-        copy.filter(|copy| copy.joined == Some(job.it.id))
-            .ok_or(Obstacle::NoCopy)
+    /// The copy that was made for the move. One that is damaged begins again: the old owners have all that it had.
+    async fn sound_copy(&self, job: &Job) -> Result<VnodeStatus, Obstacle> {
+        let replica = &self.0.parts.replica;
+        let copy = replica.vnode(job.it.partition());
+        let made = copy.filter(|copy| copy.joined == Some(job.it.id));
+        let copy = made.ok_or(Obstacle::NoCopy)?;
+        if copy.is_damaged {
+            replica.give_up(copy.partition, copy.incarnation).await?;
+            return Err(Obstacle::Damaged);
+        }
+        Ok(copy)
     }
 
     /// A copy that lost what it had acknowledged waits until no request counts on that any more.
@@ -105,7 +102,7 @@ impl Moves {
         }
         let Inner { parts, board } = &*self.0;
         let now = parts.clock.now();
-        let seen = board.about(job.it.id, vnode, |found| *found.lost_at.get_or_insert(now));
+        let seen = board.about(&job.it, vnode, |found| *found.lost_at.get_or_insert(now));
         if now < seen + parts.options.longest_request {
             return Err(Obstacle::NotQuiet);
         }
@@ -121,7 +118,7 @@ impl Moves {
         node: NodeId,
     ) {
         if let Ok(page) = puller.ask_for_page(copy, node, None, 0).await {
-            self.0.board.about(job.it.id, vnode, |found| {
+            self.0.board.about(&job.it, vnode, |found| {
                 found.expected.insert(node, page.copy_bytes);
             });
         }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use annulus_causality::VnodeId;
-use annulus_ring::{MoveId, NodeId, Placement};
+use annulus_ring::{Move, MoveId, NodeId, Placement, RingEpoch};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -13,7 +13,9 @@ use tokio::time::Instant;
 pub(super) struct Findings {
     /// The copy that all of this is about.
     vnode: Option<VnodeId>,
-    /// When it was first seen to have lost what it once held.
+    /// When the move entered the stage that the rest is about.
+    since: RingEpoch,
+    /// When the copy was first seen to have lost what it once held.
     pub(super) lost_at: Option<Instant>,
     /// Bytes that each source has, about.
     pub(super) expected: BTreeMap<NodeId, u64>,
@@ -24,7 +26,19 @@ pub(super) struct Findings {
     /// Nodes that lack nothing of it.
     pub(super) drained: BTreeSet<NodeId>,
     /// Why the last attempt came to nothing.
-    pub(super) obstacle: Option<String>,
+    obstacle: Option<String>,
+}
+
+impl Findings {
+    /// A stage that was left may be entered again, after writes that it knew nothing of.
+    fn at(&mut self, it: &Move) {
+        if self.since != it.since {
+            self.since = it.since;
+            self.verified.clear();
+            self.drained.clear();
+            self.obstacle = None;
+        }
+    }
 }
 
 /// What a copy was filled with.
@@ -41,20 +55,21 @@ pub(crate) struct Streamed {
 pub(super) struct Board(Mutex<BTreeMap<MoveId, Findings>>);
 
 impl Board {
-    /// What is known of a move, about that copy. What was found about an earlier copy is forgotten.
+    /// What is known of a move at its stage, about that copy. What was found about an earlier copy is forgotten.
     pub(super) fn about<T>(
         &self,
-        id: MoveId,
+        it: &Move,
         vnode: VnodeId,
         work: impl FnOnce(&mut Findings) -> T,
     ) -> T {
         let mut board = self.0.lock();
-        let findings = board.entry(id).or_default();
+        let findings = board.entry(it.id).or_default();
+        findings.at(it);
         if findings.vnode != Some(vnode) {
-            let obstacle = findings.obstacle.take();
             *findings = Findings {
                 vnode: Some(vnode),
-                obstacle,
+                since: findings.since,
+                obstacle: findings.obstacle.take(),
                 ..Findings::default()
             };
         }
@@ -62,13 +77,21 @@ impl Board {
     }
 
     /// How the last attempt at a move's duty ended.
-    pub(super) fn attempted(&self, id: MoveId, obstacle: Option<String>) {
-        self.0.lock().entry(id).or_default().obstacle = obstacle;
+    pub(super) fn attempted(&self, it: &Move, obstacle: Option<String>) {
+        let mut board = self.0.lock();
+        let findings = board.entry(it.id).or_default();
+        // An attempt may end after its stage.
+        if findings.since <= it.since {
+            findings.at(it);
+            findings.obstacle = obstacle;
+        }
     }
 
-    /// Why the last attempt came to nothing.
-    pub(super) fn obstacle(&self, id: MoveId) -> Option<String> {
-        self.0.lock().get(&id)?.obstacle.clone()
+    /// Why the last attempt at this stage came to nothing.
+    pub(super) fn obstacle(&self, it: &Move) -> Option<String> {
+        let board = self.0.lock();
+        let findings = board.get(&it.id).filter(|found| found.since == it.since)?;
+        findings.obstacle.clone()
     }
 
     /// Forgets moves that the placement does not have any more.
@@ -84,25 +107,55 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
-    use annulus_ring::{PartitionId, RingEpoch};
+    use annulus_ring::{PartitionId, Stage};
     use uuid::Uuid;
 
     use super::*;
 
+    fn at(stage: Stage, since: u64) -> Move {
+        Move {
+            id: MoveId {
+                epoch: RingEpoch(3),
+                partition: PartitionId(1),
+            },
+            add: None,
+            remove: None,
+            stage,
+            since: RingEpoch(since),
+            lost: false,
+        }
+    }
+
     #[test]
     fn what_was_found_about_one_copy_says_nothing_about_the_next() {
-        let board = Board::default();
-        let id = MoveId {
-            epoch: RingEpoch(3),
-            partition: PartitionId(1),
-        };
+        let (board, it) = (Board::default(), at(Stage::Verify, 5));
         let node = NodeId(Uuid::from_u128(1));
-        board.about(id, VnodeId(7), |found| found.verified.insert(node));
-        board.attempted(id, Some("no way".into()));
-        let verified = |vnode| board.about(id, VnodeId(vnode), |found| found.verified.len());
+        board.about(&it, VnodeId(7), |found| found.verified.insert(node));
+        board.attempted(&it, Some("no way".into()));
+        let verified = |vnode| board.about(&it, VnodeId(vnode), |found| found.verified.len());
         assert_eq!(verified(7), 1);
         assert_eq!(verified(8), 0);
         assert_eq!(verified(7), 0, "not even when it comes back");
-        assert_eq!(board.obstacle(id).as_deref(), Some("no way"));
+        assert_eq!(board.obstacle(&it).as_deref(), Some("no way"));
+    }
+
+    #[test]
+    fn what_was_drained_before_a_stage_was_left_is_to_be_drained_again() {
+        let board = Board::default();
+        let node = NodeId(Uuid::from_u128(1));
+        let (commit, again) = (at(Stage::Commit, 8), at(Stage::Commit, 10));
+        let filled = Streamed {
+            keys: 3,
+            ..Streamed::default()
+        };
+        board.about(&commit, VnodeId(7), |found| {
+            found.drained.insert(node);
+            found.streamed = filled.clone();
+        });
+        let found = board.about(&again, VnodeId(7), |found| found.clone());
+        assert!(found.drained.is_empty());
+        assert_eq!(found.streamed, filled);
+        board.attempted(&commit, Some("late".into()));
+        assert_eq!(board.obstacle(&again), None, "of an attempt before it");
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn of_all(
             verified: Vec::new(),
             drained: Vec::new(),
             cleaned,
-            obstacle: board.obstacle(it.id),
+            obstacle: board.obstacle(it),
         };
         if let Some(copy) = copy {
             report.add_copy(it, own, &copy, (replica.room(), board));
@@ -81,7 +81,7 @@ impl MoveReport {
                 self.obstacle = Some(Obstacle::NoRoom { room }.to_string());
             }
         }
-        board.about(it.id, copy.vnode_id, |found| {
+        board.about(it, copy.vnode_id, |found| {
             self.expected_bytes = found.expected.values().sum();
             self.verified = found.verified.iter().copied().collect();
             self.drained = found.drained.iter().copied().collect();

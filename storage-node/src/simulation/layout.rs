@@ -61,12 +61,17 @@ impl Layout {
         &self.disks
     }
 
-    /// The placement of an epoch. The owners are the same at every epoch.
+    /// The placement of an epoch. The owners are the same at every epoch, in another order of preference: so every
+    /// epoch changes every partition, and fences the one before it off.
     pub fn placement(&self, epoch: u64) -> Placement {
         let count = u16::try_from(self.disks.len()).expect("a few nodes");
         let partitions = PartitionCount::new(PARTITIONS).expect("a power of two");
+        let replicas = self.replicas;
+        let turn =
+            u16::try_from(epoch.saturating_sub(1) % u64::from(replicas)).expect("below replicas");
         let rows = partitions.ids().flat_map(|partition| {
-            (0..self.replicas).map(move |place| NodeIndex((partition.0 + place) % count))
+            let places = (0..replicas).map(move |place| (place + turn) % replicas);
+            places.map(move |place| NodeIndex((partition.0 + place) % count))
         });
         let document = PlacementDocument {
             cluster_id: Uuid::from_u128(0xc1),

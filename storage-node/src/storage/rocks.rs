@@ -8,8 +8,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, ErrorKind, FlushOptions, ReadOptions, ReadTier,
-    WriteBatch, WriteOptions, properties,
+    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, ErrorKind, FlushOptions, ReadOptions,
+    ReadTier, WriteBatch, WriteOptions, properties,
 };
 
 use super::engine::{
@@ -162,7 +162,11 @@ impl Engine for RocksEngine {
 
     fn compact(&self, space: Space, range: &KeyRange) -> Result<(), EngineError> {
         let (start, end) = (Some(&range.start), range.end.as_ref());
-        self.db.compact_range_cf(self.family(space), start, end);
+        let mut options = CompactOptions::default();
+        // The usual compactions go on beside it.
+        options.set_exclusive_manual_compaction(false);
+        let family = self.family(space);
+        self.db.compact_range_cf_opt(family, start, end, &options);
         Ok(())
     }
 

@@ -414,18 +414,7 @@ impl TestNode {
     }
 
     pub(crate) async fn put(&self, ask: &Ask, value: &str) -> Result<Written, RequestError> {
-        let put = Put {
-            keyspace: ask.keyspace.clone(),
-            key: ask.key.clone(),
-            value: Bytes::from(value.to_owned()),
-            context: ask.context.clone().unwrap_or_default(),
-            ttl: None,
-            write: ask.write,
-            request_id: ask.request_id,
-            sloppy: ask.sloppy,
-            deadline: SystemClock.now() + ask.timeout,
-        };
-        self.coordinator.put(put).await
+        self.coordinator.put(put_of(ask, value)).await
     }
 
     pub(crate) async fn get(&self, ask: &Ask) -> Result<Found, RequestError> {
@@ -456,6 +445,20 @@ impl TestNode {
     /// The values that a read shows.
     pub(crate) async fn values(&self, ask: &Ask) -> Vec<String> {
         shown(&self.get(ask).await.unwrap())
+    }
+}
+
+pub(crate) fn put_of(ask: &Ask, value: &str) -> Put {
+    Put {
+        keyspace: ask.keyspace.clone(),
+        key: ask.key.clone(),
+        value: Bytes::from(value.to_owned()),
+        context: ask.context.clone().unwrap_or_default(),
+        ttl: None,
+        write: ask.write,
+        request_id: ask.request_id,
+        sloppy: ask.sloppy,
+        deadline: SystemClock.now() + ask.timeout,
     }
 }
 

@@ -5,6 +5,7 @@ mod damage;
 mod deletes;
 mod hints;
 mod history;
+mod moves;
 mod owners_down;
 mod placements;
 mod reads;

@@ -152,17 +152,17 @@ impl Admin for AdminService {
         }))
     }
 
-    async fn set_move_rate(
+    async fn set_stream_rate(
         &self,
-        call: Request<pb::SetMoveRateRequest>,
-    ) -> Result<Response<pb::SetMoveRateResponse>, Status> {
+        call: Request<pb::SetStreamRateRequest>,
+    ) -> Result<Response<pb::SetStreamRateResponse>, Status> {
         let bytes_per_second = call.into_inner().bytes_per_second;
         if bytes_per_second == 0 {
             return Err(invalid("bytes_per_second", "must be 1 or more"));
         }
         self.status.moves().pace().set(bytes_per_second);
         tracing::info!(bytes_per_second, "the rate of moves was changed");
-        Ok(Response::new(pb::SetMoveRateResponse {}))
+        Ok(Response::new(pb::SetStreamRateResponse {}))
     }
 }
 
@@ -179,7 +179,7 @@ fn write_move(report: &MoveReport) -> pb::MoveReport {
         verified: ids(&report.verified),
         drained: ids(&report.drained),
         cleaned: report.cleaned,
-        error: report.obstacle.clone().unwrap_or_default(),
+        problem: report.obstacle.clone().unwrap_or_default(),
     }
 }
 
