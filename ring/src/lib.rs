@@ -69,7 +69,10 @@ mod transfer_plan;
 pub use document::PlacementDocument;
 pub use epoch::RingEpoch;
 pub use moves::{
-    InvalidMoveId, InvalidStage, Move, MoveError, MoveId, OwnerSet, Stage, SyncSources, WriteSets,
+    Advance, ApplyError, Batch, Change, Desired, Estimate, Evidence, InvalidMoveId, InvalidStage,
+    Move, MoveError, MoveId, MoveLimits, MoveReport, NodeLoad, NodeReport, OwnerSet, PlannedMove,
+    Rules, Stage, Standing, Streamed, SyncSources, Wait, WaitReason, WriteSets, advance, estimate,
+    next_batch, outline,
 };
 pub use node::{Capacity, Node, NodeAddresses, NodeId, NodeIndex, NodeState, Zone};
 pub use partition::{

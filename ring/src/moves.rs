@@ -12,21 +12,52 @@
 //! | [`record`] | a move as the placement states it, and when it is valid |
 //! | [`sets`] | whom a write, a read, a mint, a copy needs: the accessors of the request path |
 //! | [`sources`] | where a joining owner gets its data |
+//! | [`evidence`] | what nodes report, and what is known of them |
+//! | [`barrier`] | when older epochs can do no harm |
+//! | [`advance`] | the stage machine |
+//! | [`wait`] | what a move waits for, in words |
+//! | [`change`], [`apply`] | the step to the next epoch |
+//! | [`plan`] | which moves lead to what is desired, which begin now, which are called off |
+//! | [`exchange`] | from one row of owners to another, one at a time |
+//! | [`members`] | who is a member on the way |
+//! | [`limits`] | how many moves run at once |
+//! | [`estimate`] | what a plan costs |
 //!
 //! Invariants: at most one move a partition; a partition's row lists who serves it (reads and
 //! mints), which is the old owners before [`Stage::ReadNew`] and the new ones from then on.
 
+mod advance;
+mod apply;
+mod barrier;
+mod change;
 mod check;
+mod estimate;
+mod evidence;
+mod exchange;
 mod id;
+mod limits;
+mod members;
+mod plan;
 mod record;
 mod sets;
 mod sources;
 mod stage;
+mod wait;
 
+pub use advance::{Advance, advance};
+pub use apply::ApplyError;
+pub use barrier::Rules;
+pub use change::{Change, PlannedMove};
 pub use check::MoveError;
 pub(crate) use check::{Around, check_moves};
+pub use estimate::{Estimate, NodeLoad, estimate};
+pub use evidence::{Evidence, MoveReport, NodeReport, Standing, Streamed};
+pub(crate) use exchange::exchanges;
 pub use id::{InvalidMoveId, MoveId};
+pub use limits::MoveLimits;
+pub use plan::{Batch, Desired, next_batch, outline};
 pub use record::Move;
 pub use sets::{OwnerSet, WriteSets};
 pub use sources::SyncSources;
 pub use stage::{InvalidStage, Stage};
+pub use wait::{Wait, WaitReason};

@@ -254,6 +254,12 @@ impl Placement {
             .filter(move |partition| self.is_owner(*partition, node))
     }
 
+    /// Writes a row of a copy that is never published: its fingerprint is not kept up.
+    pub(crate) fn set_row(&mut self, partition: PartitionId, row: &[NodeIndex]) {
+        let start = partition.at() * self.replication_factor.len();
+        self.owners[start..start + row.len()].copy_from_slice(row);
+    }
+
     pub(crate) fn all_owners(&self) -> &[NodeIndex] {
         &self.owners
     }

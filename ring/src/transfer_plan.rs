@@ -3,17 +3,18 @@
 //! Plans are made of what is desired, whatever led there: the same members in any order give
 //! the same plan, and planning again from its result moves nothing. The laws are in
 //! `claim.rs`. In which order and how fast transfers run, and the stages of each, is not
-//! decided here.
+//! decided here (`moves/`). Moves under way count as done.
 
 use std::collections::HashMap;
 
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::claim::deal;
+use crate::claim::{deal, mix};
 use crate::document::PlacementDocument;
 use crate::epoch::RingEpoch;
 use crate::layout::Layout;
+use crate::moves::exchanges;
 use crate::node::{Node, NodeId, NodeIndex};
 use crate::partition::{PartitionCount, PartitionId, ReplicationFactor};
 use crate::placement::{Placement, PlacementError, check_nodes};
@@ -67,14 +68,6 @@ pub enum PlanError {
         /// Of the call.
         desired: PartitionCount,
     },
-    /// Fewer copies: giving up copies is no transfer.
-    #[error("replication factor {desired} is desired, but it is {current} and cannot shrink")]
-    FewerReplicas {
-        /// Of the current placement.
-        current: ReplicationFactor,
-        /// Of the call.
-        desired: ReplicationFactor,
-    },
     /// The planner met a case that its laws exclude.
     #[error("no owner list for partition {0} was found: this is a defect of the planner")]
     Stuck(PartitionId),
@@ -87,8 +80,20 @@ pub enum PlanError {
 /// placement.
 ///
 /// Draining nodes in `desired` stay members without vnodes; nodes of the current placement
-/// that are not in `desired` are members no more.
+/// that are not in `desired` are members no more. With a smaller replication factor, each
+/// partition gives up copies, which are no transfers.
 pub fn plan(
+    current: Option<&Placement>,
+    desired: &[Node],
+    partitions: PartitionCount,
+    replication_factor: ReplicationFactor,
+) -> Result<TransferPlan, PlanError> {
+    let settled = current.map(|current| current.settled(|_| true));
+    plan_settled(settled.as_deref(), desired, partitions, replication_factor)
+}
+
+/// The same for a placement without moves.
+pub(crate) fn plan_settled(
     current: Option<&Placement>,
     desired: &[Node],
     partitions: PartitionCount,
@@ -106,12 +111,9 @@ pub fn plan(
     let owners = match current {
         None => deal(&layout, &targets(&layout, &vec![0; nodes.len()])),
         Some(current) => {
-            check_fixed(current, partitions, replication_factor)?;
+            check_fixed(current, partitions)?;
             let staying = staying_owners(current, &nodes, &layout);
-            let mut held = vec![0; nodes.len()];
-            for owner in staying.iter().flatten() {
-                held[owner.at()] += 1;
-            }
+            let held = held(&staying, nodes.len());
             let owners = reassign(&layout, &targets(&layout, &held), staying)
                 .map_err(|partition| PlanError::Stuck(id_of(partition)))?;
             in_place_of(current, &nodes, layout.replicas, &owners)
@@ -161,7 +163,10 @@ impl TransferPlan {
 
     /// Whether the current placement is already as planned, members included.
     pub fn changes_nothing(&self, current: &Placement) -> bool {
-        self.transfers.is_empty() && self.nodes == current.nodes()
+        self.transfers.is_empty()
+            && self.nodes == current.nodes()
+            && self.replication_factor == current.replication_factor()
+            && current.moves().is_empty()
     }
 
     /// The placement after all transfers, at the epoch after the current one.
@@ -194,23 +199,12 @@ impl TransferPlan {
     }
 }
 
-fn check_fixed(
-    current: &Placement,
-    partitions: PartitionCount,
-    replication_factor: ReplicationFactor,
-) -> Result<(), PlanError> {
+fn check_fixed(current: &Placement, partitions: PartitionCount) -> Result<(), PlanError> {
     if current.partitions() != partitions {
         let current = current.partitions();
         return Err(PlanError::PartitionsChanged {
             current,
             desired: partitions,
-        });
-    }
-    if current.replication_factor() > replication_factor {
-        let current = current.replication_factor();
-        return Err(PlanError::FewerReplicas {
-            current,
-            desired: replication_factor,
         });
     }
     Ok(())
@@ -220,8 +214,17 @@ fn id_of(partition: usize) -> PartitionId {
     PartitionId(u16::try_from(partition).expect("below 16384"))
 }
 
-/// The current owners by their new indexes; vacant where the owner leaves or drains, and
-/// where there was none.
+/// By node: the vnodes it has.
+fn held(places: &[Option<NodeIndex>], nodes: usize) -> Vec<usize> {
+    let mut held = vec![0; nodes];
+    for owner in places.iter().flatten() {
+        held[owner.at()] += 1;
+    }
+    held
+}
+
+/// The current owners by their new indexes, N places for each partition; vacant where the owner
+/// leaves or drains, and where there was none.
 fn staying_owners(current: &Placement, nodes: &[Node], layout: &Layout) -> Vec<Option<NodeIndex>> {
     let at: HashMap<NodeId, usize> = nodes
         .iter()
@@ -236,11 +239,45 @@ fn staying_owners(current: &Placement, nodes: &[Node], layout: &Layout) -> Vec<O
         at.map(NodeIndex::from_at)
     };
     let new_index: Vec<Option<NodeIndex>> = current.nodes().iter().map(stays).collect();
-    let mut staying = Vec::with_capacity(layout.partitions * layout.replicas);
+    let replicas = layout.replicas.max(current.replication_factor().len());
+    let mut staying = Vec::with_capacity(layout.partitions * replicas);
     for partition in current.partitions().ids() {
         let owners = current.owners(partition);
         staying.extend(owners.iter().map(|owner| new_index[owner.at()]));
-        staying.resize(staying.len() + layout.replicas - owners.len(), None);
+        staying.resize(staying.len() + replicas - owners.len(), None);
+    }
+    if replicas > layout.replicas {
+        give_up_copies(staying, replicas, layout)
+    } else {
+        staying
+    }
+}
+
+/// Rows of N places from longer ones: first the vacant places go, then owners of zones with most
+/// copies, of these who has most to give.
+fn give_up_copies(
+    places: Vec<Option<NodeIndex>>,
+    from: usize,
+    layout: &Layout,
+) -> Vec<Option<NodeIndex>> {
+    let mut held = held(&places, layout.capacity.len());
+    let targets = targets(layout, &held);
+    let mut staying = Vec::with_capacity(layout.partitions * layout.replicas);
+    for (partition, row) in places.chunks_exact(from).enumerate() {
+        let mut row: Vec<NodeIndex> = row.iter().flatten().copied().collect();
+        while row.len() > layout.replicas {
+            let zone = |owner: &NodeIndex| layout.zone_of[owner.at()];
+            let copies = |of: &NodeIndex| row.iter().filter(|it| zone(it) == zone(of)).count();
+            let to_give =
+                |it: &NodeIndex| held[it.at()].cast_signed() - targets[it.at()].cast_signed();
+            let rank = |it: &NodeIndex| (copies(it), to_give(it), mix(partition, it.at()));
+            let goes = (0..row.len()).max_by_key(|at| rank(&row[*at]));
+            let goes = row.remove(goes.expect("a row longer than N is not empty"));
+            held[goes.at()] -= 1;
+        }
+        let end = staying.len() + layout.replicas;
+        staying.extend(row.into_iter().map(Some));
+        staying.resize(end, None);
     }
     staying
 }
@@ -271,8 +308,8 @@ fn in_place_of(
                 .iter()
                 .position(|node| node.id == nodes[owner.at()].id)
             {
-                Some(place) => places[place] = Some(*owner),
-                None => new.push(*owner),
+                Some(place) if place < replicas => places[place] = Some(*owner),
+                _ => new.push(*owner),
             }
         }
         for same_zone in [true, false] {
@@ -300,19 +337,22 @@ fn transfers(
     owners: &[NodeIndex],
 ) -> Vec<Transfer> {
     let mut transfers = Vec::new();
-    for (at, owner) in owners.iter().enumerate() {
-        let partition = id_of(at / replicas);
-        let from = current.and_then(|current| {
-            let owner = current.owners(partition).get(at % replicas)?;
-            Some(current.node(*owner).id)
-        });
-        let to = nodes[owner.at()].id;
-        if from != Some(to) {
-            transfers.push(Transfer {
+    for (at, row) in owners.chunks_exact(replicas).enumerate() {
+        let partition = id_of(at);
+        let before: Vec<NodeId> = current
+            .map(|current| {
+                let owners = current.owners(partition).iter();
+                owners.map(|owner| current.node(*owner).id).collect()
+            })
+            .unwrap_or_default();
+        let after: Vec<NodeId> = row.iter().map(|owner| nodes[owner.at()].id).collect();
+        for exchange in exchanges(&before, &after) {
+            let from = exchange.remove;
+            transfers.extend(exchange.add.map(|to| Transfer {
                 partition,
                 from,
                 to,
-            });
+            }));
         }
     }
     transfers

@@ -3,7 +3,9 @@
 //! Nothing here allocates; a partition without a move costs one look at an empty list, or a
 //! binary search among the moves.
 
-use crate::moves::record::Move;
+use std::borrow::Cow;
+
+use super::record::Move;
 use crate::node::NodeIndex;
 use crate::partition::PartitionId;
 use crate::placement::Placement;
@@ -176,6 +178,29 @@ impl Placement {
         self.partitions()
             .ids()
             .filter(move |partition| self.is_holder(*partition, node))
+    }
+
+    /// The placement with its moves done, or called off where `done` says no; at the same epoch,
+    /// for planning only.
+    pub(crate) fn settled(&self, done: impl Fn(&Move) -> bool) -> Cow<'_, Self> {
+        if self.moves.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let mut settled = self.clone();
+        let n = self.replication_factor().len();
+        for it in &self.moves {
+            let partition = it.partition();
+            let owners = if done(it) {
+                self.new_owners(partition)
+            } else {
+                self.old_owners(partition)
+            };
+            let mut row: Vec<NodeIndex> = owners.iter().collect();
+            row.resize(n, NodeIndex::VACANT);
+            settled.set_row(partition, &row);
+        }
+        settled.moves.clear();
+        Cow::Owned(settled)
     }
 
     /// Whether the node is named nowhere: it owns no partition and no move knows it. Only then may

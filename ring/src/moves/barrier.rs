@@ -1,0 +1,59 @@
+//! The barrier: when coordinators that still go by an older epoch can do no harm.
+//!
+//! A replica that acknowledged an epoch refuses what is stamped older. So if, in O as well as in
+//! Nw, fewer nodes than min(R, W) could still take an older request, no such request collects R
+//! replies or W acknowledgements in either set. Whoever joins or leaves must have acknowledged as
+//! long as it may be alive, for their copies are what the next stage goes by.
+
+use super::evidence::Evidence;
+use super::record::Move;
+use crate::node::{NodeId, NodeIndex};
+use crate::placement::Placement;
+
+/// The smallest quorums that a promise rests on: of all keyspaces whose R and W overlap, and of
+/// every N that they are counted of. Requests that ask for less are promised nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The smallest R.
+    pub read_min: u8,
+    /// The smallest W.
+    pub write_min: u8,
+}
+
+impl Rules {
+    /// How many owners must not be left behind: with as many, a stale request could succeed.
+    pub(crate) fn too_many_behind(self) -> usize {
+        usize::from(self.read_min.min(self.write_min)).max(1)
+    }
+}
+
+/// Whose acknowledgement of the move's stage is missing; none if the barrier holds.
+pub(crate) fn missing_acks(
+    placement: &Placement,
+    it: &Move,
+    evidence: &Evidence,
+    rules: Rules,
+) -> Vec<NodeId> {
+    let id_of = |node: NodeIndex| placement.node(node).id;
+    let behind = |node: &NodeId| {
+        !evidence.has_acked(*node, it.since) && !evidence.standing(*node).cannot_answer()
+    };
+    let needed = |node: &NodeId| {
+        let lost = it.lost && it.remove.map(id_of) == Some(*node);
+        behind(node) && !lost && !evidence.standing(*node).is_given_up()
+    };
+    let mut missing: Vec<NodeId> = it.add.into_iter().chain(it.remove).map(id_of).collect();
+    missing.retain(needed);
+    for owners in [
+        placement.old_owners(it.partition()),
+        placement.new_owners(it.partition()),
+    ] {
+        let left: Vec<NodeId> = owners.iter().map(id_of).filter(behind).collect();
+        if left.len() >= rules.too_many_behind() {
+            missing.extend(left);
+        }
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    missing
+}
