@@ -5,6 +5,7 @@
 //! `claim.rs`. In which order and how fast transfers run, and the stages of each, is not
 //! decided here (`moves/`). Moves under way count as done.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use thiserror::Error;
@@ -14,7 +15,7 @@ use crate::claim::{deal, mix};
 use crate::document::PlacementDocument;
 use crate::epoch::RingEpoch;
 use crate::layout::Layout;
-use crate::moves::exchanges;
+use crate::moves::{Move, exchanges};
 use crate::node::{Node, NodeId, NodeIndex};
 use crate::partition::{PartitionCount, PartitionId, ReplicationFactor};
 use crate::placement::{Placement, PlacementError, check_nodes};
@@ -88,13 +89,31 @@ pub fn plan(
     partitions: PartitionCount,
     replication_factor: ReplicationFactor,
 ) -> Result<TransferPlan, PlanError> {
-    let settled = current.map(|current| current.settled(|_| true));
-    plan_settled(settled.as_deref(), desired, partitions, replication_factor)
+    let current = current.map(|current| Settled::new(current, |_| true));
+    plan_settled(current.as_ref(), desired, partitions, replication_factor)
 }
 
-/// The same for a placement without moves.
+/// A placement with its moves decided, for planning.
+pub(crate) struct Settled<'a> {
+    /// With the moves that are to be done.
+    pub(crate) planned: Cow<'a, Placement>,
+    /// With those only that cannot be called off any more. Shares are rounded in favour of who
+    /// holds more by this, so that moves under way do not shift what they are to lead to.
+    committed: Cow<'a, Placement>,
+}
+
+impl<'a> Settled<'a> {
+    /// Of this placement, with the moves done that are to be.
+    pub(crate) fn new(placement: &'a Placement, done: impl Fn(&Move) -> bool) -> Self {
+        Self {
+            planned: placement.settled(done),
+            committed: placement.settled(|it| !it.stage.can_be_cancelled()),
+        }
+    }
+}
+
 pub(crate) fn plan_settled(
-    current: Option<&Placement>,
+    current: Option<&Settled<'_>>,
     desired: &[Node],
     partitions: PartitionCount,
     replication_factor: ReplicationFactor,
@@ -110,16 +129,17 @@ pub(crate) fn plan_settled(
     })?;
     let owners = match current {
         None => deal(&layout, &targets(&layout, &vec![0; nodes.len()])),
-        Some(current) => {
-            check_fixed(current, partitions)?;
-            let staying = staying_owners(current, &nodes, &layout);
-            let held = held(&staying, nodes.len());
+        Some(Settled { planned, committed }) => {
+            check_fixed(planned, partitions)?;
+            let staying = staying_owners(planned, &nodes, &layout);
+            let held = held(&staying_owners(committed, &nodes, &layout), nodes.len());
             let owners = reassign(&layout, &targets(&layout, &held), staying)
                 .map_err(|partition| PlanError::Stuck(id_of(partition)))?;
-            in_place_of(current, &nodes, layout.replicas, &owners)
+            in_place_of(planned, &nodes, layout.replicas, &owners)
         }
     };
-    let transfers = transfers(current, &nodes, layout.replicas, &owners);
+    let planned = current.map(|current| current.planned.as_ref());
+    let transfers = transfers(planned, &nodes, layout.replicas, &owners);
     Ok(TransferPlan {
         partitions,
         replication_factor,

@@ -69,8 +69,13 @@ struct View<'a> {
 impl View<'_> {
     fn step(&self) -> Step {
         let id = self.it.id;
-        if self.it.stage.can_be_cancelled() && (self.cancelled || self.is_given_up(self.it.add)) {
+        let hopeless = self.is_given_up(self.it.add) || self.all_new(Standing::is_given_up);
+        if self.it.stage.can_be_cancelled() && (self.cancelled || hopeless) {
             return self.call_off();
+        }
+        // Nobody is left of the new owners: the leaver's copy is the best there is.
+        if self.it.stage == Stage::Commit && self.all_new(|it| it == Standing::Destroyed) {
+            return self.enter(Stage::ReadNew);
         }
         let needed = !self.it.lost && self.it.stage < Stage::Cleanup;
         if needed && self.is_given_up(self.it.remove) {
@@ -231,7 +236,8 @@ impl View<'_> {
         Ok(())
     }
 
-    /// Every new owner that is not given up lacks nothing, and W of them at least.
+    /// Every new owner that is not given up lacks nothing, and W of them at least, or as many as
+    /// are left: more copies come with the replacement of the others, which waits for this move.
     fn drained(&self, leaver: NodeIndex) -> Result<(), WaitReason> {
         let new = self.placement.new_owners(self.it.partition());
         let report = self.report(leaver);
@@ -239,7 +245,10 @@ impl View<'_> {
             let owner = self.id_of(*owner);
             report.is_some_and(|report| report.drained.contains(&owner))
         };
-        let needed = usize::from(self.rules.write_min).min(new.len());
+        let left = new
+            .iter()
+            .filter(|owner| !self.standing(*owner).is_given_up());
+        let needed = usize::from(self.rules.write_min).min(left.count()).max(1);
         let enough = new.iter().filter(has_all).count() >= needed;
         let mut lacking: Vec<NodeIndex> = new.iter().filter(|owner| !has_all(owner)).collect();
         if enough {
@@ -264,6 +273,11 @@ impl View<'_> {
 
     fn standing(&self, node: NodeIndex) -> Standing {
         self.evidence.standing(self.id_of(node))
+    }
+
+    fn all_new(&self, is: impl Fn(Standing) -> bool) -> bool {
+        let mut new = self.placement.new_owners(self.it.partition()).iter();
+        new.all(|owner| is(self.standing(owner)))
     }
 
     fn is_given_up(&self, node: Option<NodeIndex>) -> bool {

@@ -1,7 +1,7 @@
 //! How many moves run at once.
 
-/// The bounds on moves at once. They count moves from PREPARE to VERIFY, those that copy or are
-/// about to; how many of them a node streams at the same time, and how fast, is the node's own
+/// The bounds on moves at once. They count moves from PREPARE to READ_NEW, those that copy, are
+/// about to, or may have to go back to it; how many of them a node streams at the same time, and how fast, is the node's own
 /// bound. More of them in DUAL cost little (one more copy of a write) and save epochs: each stage
 /// change of all of them together is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use super::record::Move;
 use crate::node::{Node, NodeId, NodeState};
 use crate::partition::{PartitionId, ReplicationFactor};
 use crate::placement::{MAX_MOVES, Placement};
-use crate::transfer_plan::{PlanError, TransferPlan, plan_settled};
+use crate::transfer_plan::{PlanError, Settled, TransferPlan, plan_settled};
 
 /// What the ring is to become.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +94,7 @@ fn superseded(placement: &Placement, desired: &Desired<'_>) -> Result<BTreeSet<M
     if open.peek().is_none() {
         return Ok(BTreeSet::new());
     }
-    let target = target(placement, desired, |_| true)?;
+    let target = target(placement, desired, &Settled::new(placement, |_| true))?;
     let mut gains = gains(placement, &target);
     let takes = |node: NodeId| {
         let found = desired.nodes.iter().find(|it| it.id == node);
@@ -146,7 +146,7 @@ fn gains(placement: &Placement, target: &TransferPlan) -> BTreeMap<NodeId, i64> 
 fn target(
     placement: &Placement,
     desired: &Desired<'_>,
-    done: impl Fn(&Move) -> bool,
+    current: &Settled<'_>,
 ) -> Result<TransferPlan, PlanError> {
     let mut nodes = desired.nodes.to_vec();
     for node in &mut nodes {
@@ -154,9 +154,8 @@ fn target(
             node.state = NodeState::Draining;
         }
     }
-    let settled = placement.settled(done);
     plan_settled(
-        Some(&settled),
+        Some(current),
         &nodes,
         placement.partitions(),
         desired.replication_factor,
@@ -185,15 +184,14 @@ fn to_begin(
     desired: &Desired<'_>,
     cancel: &BTreeSet<MoveId>,
 ) -> Result<Vec<ToBegin>, PlanError> {
-    let done = |it: &Move| !cancel.contains(&it.id);
-    let target = target(placement, desired, done)?;
-    let settled = placement.settled(done);
+    let current = Settled::new(placement, |it| !cancel.contains(&it.id));
+    let target = target(placement, desired, &current)?;
     let active = desired.nodes.iter();
     let active = active.filter(|node| node.state == NodeState::Active);
     let active: BTreeSet<NodeId> = active.map(|node| node.id).collect();
     let mut planned = Vec::new();
     for partition in placement.partitions().ids() {
-        let before = settled.owners(partition).iter();
+        let before = current.planned.owners(partition).iter();
         let before: Vec<NodeId> = before.map(|owner| placement.node(*owner).id).collect();
         let after = target.owners(partition).iter();
         let after: Vec<NodeId> = after
@@ -242,7 +240,8 @@ fn replicas(placement: &Placement, wanted: ReplicationFactor) -> Option<Change> 
 struct Room {
     limits: MoveLimits,
     moving: BTreeSet<PartitionId>,
-    copying: usize,
+    /// Moves that can be called off.
+    open: usize,
     into: BTreeMap<NodeId, usize>,
     out_of: BTreeMap<NodeId, usize>,
 }
@@ -252,13 +251,13 @@ impl Room {
         let mut room = Self {
             limits,
             moving: BTreeSet::new(),
-            copying: 0,
+            open: 0,
             into: BTreeMap::new(),
             out_of: BTreeMap::new(),
         };
         for it in placement.moves() {
             room.moving.insert(it.partition());
-            if it.stage.copies() {
+            if it.stage.can_be_cancelled() {
                 let id = |node| placement.node(node).id;
                 let planned = PlannedMove {
                     partition: it.partition(),
@@ -288,7 +287,7 @@ impl Room {
         };
         !self.moving.contains(&it.partition)
             && self.moving.len() < MAX_MOVES
-            && self.copying < self.limits.overall
+            && self.open < self.limits.overall
             && !it.add.is_some_and(|add| full(&self.into, &add))
             && !Self::sources(placement, it)
                 .iter()
@@ -297,7 +296,7 @@ impl Room {
 
     fn take(&mut self, placement: &Placement, it: &PlannedMove) {
         self.moving.insert(it.partition);
-        self.copying += 1;
+        self.open += 1;
         if let Some(add) = it.add {
             *self.into.entry(add).or_default() += 1;
         }

@@ -88,18 +88,15 @@ impl Stage {
         self <= Self::ReadNew
     }
 
-    /// Whether the joining owner copies or will copy: what the bounds on moves at once count.
-    pub fn copies(self) -> bool {
-        self <= Self::Verify
-    }
-
     /// Whether a placement may pass from this stage to `next`, for a move with or without a
-    /// joining owner and a leaver. The way back from READ_NEW is the beginning of an abort.
+    /// joining owner and a leaver. The way back from READ_NEW is the beginning of an abort; that
+    /// from COMMIT leads there when no new owner is left.
     pub fn may_enter(self, next: Self, joins: bool, leaves: bool) -> bool {
         match (self, next) {
             (Self::Prepare, Self::Dual)
             | (Self::Verify, Self::ReadNew)
-            | (Self::ReadNew, Self::Commit | Self::Verify) => true,
+            | (Self::ReadNew, Self::Commit | Self::Verify)
+            | (Self::Commit, Self::ReadNew) => true,
             (Self::Dual, Self::Stream) | (Self::Stream, Self::Verify) => joins,
             (Self::Dual, Self::Verify) => !joins,
             (Self::Commit, Self::Cleanup) => leaves,
@@ -169,7 +166,11 @@ mod tests {
             let back: Vec<_> = back
                 .filter(|(from, to)| to <= from && from.may_enter(*to, joins, leaves))
                 .collect();
-            assert_eq!(back, [(Stage::ReadNew, Stage::Verify)]);
+            let abort = [
+                (Stage::ReadNew, Stage::Verify),
+                (Stage::Commit, Stage::ReadNew),
+            ];
+            assert_eq!(back, abort);
         }
     }
 }
