@@ -1,9 +1,12 @@
 //! The barrier: when coordinators that still go by an older epoch can do no harm.
 //!
-//! A replica that acknowledged an epoch refuses what is stamped older. So if, in O as well as in
-//! Nw, fewer nodes than min(R, W) could still take an older request, no such request collects R
-//! replies or W acknowledgements in either set. Whoever joins or leaves must have acknowledged as
-//! long as it may be alive, for their copies are what the next stage goes by.
+//! A replica that acknowledged an epoch refuses what is stamped older. O and Nw differ by one node:
+//! if the leaver refuses, all that a stale request still gets of O comes from nodes that are in Nw
+//! as well, and R replies or W acknowledgements of those are a quorum of Nw; likewise the other way
+//! round for the joining owner. So whoever joins or leaves must have acknowledged. Of one that was
+//! given up, and that nobody can prove to be stopped, this is not known: then fewer than min(R, W)
+//! nodes of its set, itself counted, may be left that could take a stale request, so that none
+//! collects a quorum there.
 
 use super::evidence::Evidence;
 use super::record::Move;
@@ -44,12 +47,13 @@ pub(crate) fn missing_acks(
     };
     let mut missing: Vec<NodeId> = it.add.into_iter().chain(it.remove).map(id_of).collect();
     missing.retain(needed);
-    for owners in [
-        placement.old_owners(it.partition()),
-        placement.new_owners(it.partition()),
+    for (owners, alone) in [
+        (placement.old_owners(it.partition()), it.remove),
+        (placement.new_owners(it.partition()), it.add),
     ] {
         let left: Vec<NodeId> = owners.iter().map(id_of).filter(behind).collect();
-        if left.len() >= rules.too_many_behind() {
+        let may_differ = alone.is_some_and(|node| behind(&id_of(node)));
+        if may_differ && left.len() >= rules.too_many_behind() {
             missing.extend(left);
         }
     }

@@ -3,4 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod cluster;
+mod model;
 mod progress;
+mod scale;

@@ -1,0 +1,689 @@
+//! A model of replicas, coordinators and an operator around one partition, with the crate's own
+//! sets, stage machine and barrier.
+//!
+//! A key's state is the set of writes that a replica has; merging is union. Coordinators go by any
+//! epoch that was ever published, messages and snapshots arrive whenever, replicas learn and
+//! acknowledge epochs whenever, the operator sees what it polled some time ago. At most one disk is
+//! lost. Checked: a read that succeeds has every write that was acknowledged before it began; a
+//! leaver deletes nothing that new owners lack; when a move is over, each acknowledged write is on
+//! W of the owners. VERIFY moves no data here where a joining owner has streamed: what is left of
+//! the protocol must do without.
+
+use std::collections::BTreeSet;
+
+use annulus_ring::{
+    Change, Evidence, Move, MoveReport, NodeId, NodeIndex, NodeReport, PartitionId, Placement,
+    PlacementDocument, PlannedMove, RingEpoch, Rules, Stage, Standing, advance,
+};
+
+use crate::cluster::{equal_nodes, founded, n, q};
+
+/// The only partition.
+const P: PartitionId = PartitionId(0);
+
+/// Nodes in the cluster; the owners are the first, the joining owner is the fourth.
+const NODES: usize = 5;
+const JOINER: usize = 3;
+
+/// A rule that is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mistake {
+    None,
+    /// Applies admitted before an epoch was learned are waited for, but not checked again: not
+    /// needed by what is checked here, either is enough for acknowledged writes.
+    OnlyWait,
+    /// They are checked again, but not waited for: a leaver may get one after it drained.
+    OnlyCheckAfter,
+    NeitherWaitNorCheckAfter,
+    NoFence,
+    ReadsNotFenced,
+    WritesNotFenced,
+    NoBarrier,
+    NoJointQuorum,
+    SnapshotBeforeBarrier,
+    NoDrain,
+    CleanupBeforeCommit,
+    OneSurvivorIsEnough,
+    AbortWithoutBarrier,
+}
+
+/// What kind of move is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Swap,
+    /// The leaver's disk is lost before.
+    Replace,
+    AddOnly,
+    RemoveOnly,
+}
+
+#[derive(Clone, Debug)]
+struct Replica {
+    held: RingEpoch,
+    acked: RingEpoch,
+    /// Requests stamped older are refused.
+    fence: RingEpoch,
+    data: u64,
+    /// Admitted, not applied: the operation and its stamp.
+    applies: Vec<(usize, RingEpoch)>,
+    /// Taken, not merged: the source and its data.
+    snapshots: Vec<(usize, u64)>,
+    report: Option<MoveReport>,
+    standing: Standing,
+}
+
+#[derive(Clone, Debug)]
+struct Operation {
+    is_write: bool,
+    stamp: RingEpoch,
+    unsent: Vec<usize>,
+    answered: Vec<usize>,
+    /// Of a read: what it has seen, and what it must see.
+    seen: u64,
+    must_see: u64,
+    over: bool,
+}
+
+/// One history.
+pub(crate) struct World {
+    mistake: Mistake,
+    kind: Kind,
+    random: u64,
+    /// By epoch, from 1.
+    published: Vec<Placement>,
+    replicas: Vec<Replica>,
+    evidence: Evidence,
+    operations: Vec<Operation>,
+    acked: u64,
+    began: bool,
+    cancelled: bool,
+    pub(crate) committed: bool,
+}
+
+/// What was broken.
+pub(crate) type Violation = String;
+
+impl World {
+    pub(crate) fn new(kind: Kind, mistake: Mistake, seed: u64) -> Self {
+        let founded = founded(&equal_nodes(NODES, 1), q(0), 3);
+        let owners: &[u16] = if kind == Kind::AddOnly {
+            &[0, 1, u16::MAX]
+        } else {
+            &[0, 1, 2]
+        };
+        let document = PlacementDocument {
+            owners: owners.iter().copied().map(NodeIndex).collect(),
+            replication_factor: n(3),
+            fingerprint: None,
+            ..PlacementDocument::from(&founded)
+        };
+        let first = Placement::try_from(document).unwrap();
+        let replica = Replica {
+            held: first.epoch(),
+            acked: first.epoch(),
+            fence: RingEpoch(0),
+            data: 0,
+            applies: Vec::new(),
+            snapshots: Vec::new(),
+            report: None,
+            standing: Standing::Alive,
+        };
+        Self {
+            mistake,
+            kind,
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            replicas: vec![replica; NODES],
+            published: vec![first],
+            evidence: Evidence::default(),
+            operations: Vec::new(),
+            acked: 0,
+            began: false,
+            cancelled: false,
+            committed: false,
+        }
+    }
+
+    /// xorshift64*.
+    fn below(&mut self, bound: usize) -> usize {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        let mixed = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(mixed).unwrap() % bound
+    }
+
+    fn current(&self) -> &Placement {
+        self.published.last().unwrap()
+    }
+
+    fn at(&self, epoch: RingEpoch) -> &Placement {
+        &self.published[usize::try_from(epoch.0).unwrap() - 1]
+    }
+
+    fn id(&self, node: usize) -> NodeId {
+        self.current().nodes()[node].id
+    }
+
+    fn is_alive(&self, node: usize) -> bool {
+        self.replicas[node].standing == Standing::Alive
+    }
+
+    /// Until the move is over and all operations are, or patience ends.
+    pub(crate) fn run(&mut self, steps: usize) -> Result<(), Violation> {
+        for _ in 0..steps {
+            self.step()?;
+            if self.began && self.current().moves().is_empty() {
+                return self.check_copies();
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), Violation> {
+        let node = self.below(NODES);
+        match self.below(28) {
+            0 => self.start_operation(),
+            1..=5 => self.deliver()?,
+            6..=9 => self.finish_apply(node)?,
+            10..=12 => self.learn_some(node),
+            13..=16 => self.acknowledge(node),
+            17..=20 => self.work(node)?,
+            21..=24 => self.poll(node),
+            25 | 26 => self.operate()?,
+            _ => self.misfortune(node),
+        }
+        Ok(())
+    }
+
+    // Coordinators.
+
+    fn start_operation(&mut self) {
+        if self.operations.len() >= 60 {
+            return;
+        }
+        let is_write = self.below(2) == 0;
+        // Mostly one of the latest epochs, sometimes any.
+        let newest = self.published.len();
+        let reach = if self.below(4) == 0 {
+            newest
+        } else {
+            newest.min(3)
+        };
+        let stamp = RingEpoch((newest - self.below(reach)) as u64);
+        let must_see = self.acked;
+        self.operations.push(Operation {
+            is_write,
+            stamp,
+            unsent: Vec::new(),
+            answered: Vec::new(),
+            seen: 0,
+            must_see,
+            over: false,
+        });
+        self.address(self.operations.len() - 1);
+    }
+
+    /// Sends go to everybody that the operation's epoch says.
+    fn address(&mut self, at: usize) {
+        let operation = &self.operations[at];
+        let placement = self.at(operation.stamp);
+        let targets: Vec<usize> = if operation.is_write {
+            placement.write_sets(P).targets().map(place).collect()
+        } else {
+            placement.readers(P).iter().copied().map(place).collect()
+        };
+        let operation = &mut self.operations[at];
+        operation.unsent = targets;
+        operation.answered.clear();
+        operation.seen = 0;
+    }
+
+    fn deliver(&mut self) -> Result<(), Violation> {
+        if self.operations.is_empty() {
+            return Ok(());
+        }
+        let at = self.below(self.operations.len());
+        let unsent = self.operations[at].unsent.len();
+        if unsent == 0 || self.operations[at].over {
+            return Ok(());
+        }
+        let pick = self.below(unsent);
+        let node = self.operations[at].unsent.swap_remove(pick);
+        if !self.is_alive(node) || self.below(12) == 0 {
+            return Ok(());
+        }
+        let (stamp, is_write) = (self.operations[at].stamp, self.operations[at].is_write);
+        if stamp > self.replicas[node].held {
+            self.learn(node, stamp);
+        }
+        if self.is_fenced(node, stamp, is_write) {
+            self.refused(at);
+        } else if is_write {
+            self.replicas[node].applies.push((at, stamp));
+        } else {
+            self.operations[at].seen |= self.replicas[node].data;
+            self.operations[at].answered.push(node);
+            self.conclude_read(at)?;
+        }
+        Ok(())
+    }
+
+    fn is_fenced(&self, node: usize, stamp: RingEpoch, is_write: bool) -> bool {
+        let off = match self.mistake {
+            Mistake::NoFence => true,
+            Mistake::ReadsNotFenced => !is_write,
+            Mistake::WritesNotFenced => is_write,
+            _ => false,
+        };
+        !off && stamp < self.replicas[node].fence
+    }
+
+    /// Tries again by the newest epoch, with the same state.
+    fn refused(&mut self, at: usize) {
+        self.operations[at].stamp = self.current().epoch();
+        self.address(at);
+    }
+
+    fn conclude_read(&mut self, at: usize) -> Result<(), Violation> {
+        let operation = &self.operations[at];
+        let readers = self.at(operation.stamp).readers(P).len();
+        if operation.answered.len() < quorum(readers) {
+            return Ok(());
+        }
+        let missed = operation.must_see & !operation.seen;
+        let stamp = operation.stamp;
+        self.operations[at].over = true;
+        if missed == 0 {
+            return Ok(());
+        }
+        let epoch = self.current().epoch();
+        Err(format!(
+            "a read by epoch {stamp} of {epoch} missed {missed:b}"
+        ))
+    }
+
+    fn conclude_write(&mut self, at: usize) {
+        let operation = &self.operations[at];
+        let sets = self.at(operation.stamp).write_sets(P);
+        let mut needed: Vec<_> = sets.iter().collect();
+        if self.mistake == Mistake::NoJointQuorum {
+            needed.truncate(1);
+        }
+        let reached = needed.into_iter().all(|set| {
+            let acks = set
+                .iter()
+                .filter(|it| operation.answered.contains(&place(*it)));
+            acks.count() >= quorum(set.len())
+        });
+        if reached {
+            self.operations[at].over = true;
+            self.acked |= 1 << at;
+        }
+    }
+
+    // Replicas.
+
+    fn finish_apply(&mut self, node: usize) -> Result<(), Violation> {
+        if self.replicas[node].applies.is_empty() || !self.is_alive(node) {
+            return Ok(());
+        }
+        let pick = self.below(self.replicas[node].applies.len());
+        let (at, stamp) = self.replicas[node].applies.swap_remove(pick);
+        self.replicas[node].data |= 1 << at;
+        let unchecked = matches!(
+            self.mistake,
+            Mistake::OnlyWait | Mistake::NeitherWaitNorCheckAfter
+        );
+        let fenced = !unchecked && self.is_fenced(node, stamp, true);
+        let operation = &mut self.operations[at];
+        if fenced || operation.over || operation.stamp != stamp {
+            return Ok(());
+        }
+        operation.answered.push(node);
+        self.conclude_write(at);
+        Ok(())
+    }
+
+    fn learn_some(&mut self, node: usize) {
+        let newest = self.published.len() as u64;
+        let held = self.replicas[node].held.0;
+        if held < newest && self.is_alive(node) {
+            let by = self.below(usize::try_from(newest - held).unwrap()) as u64;
+            self.learn(node, RingEpoch(newest - by));
+        }
+    }
+
+    fn learn(&mut self, node: usize, epoch: RingEpoch) {
+        let (old, new) = (self.at(self.replicas[node].held), self.at(epoch));
+        let fence = match new.move_of(P) {
+            Some(it) => it.since,
+            None if old.move_of(P).is_some() || old.owners(P) != new.owners(P) => epoch,
+            None => RingEpoch(0),
+        };
+        let session = new.move_of(P).map(|it| it.id);
+        let is_holder = new.is_holder(P, index(node));
+        let replica = &mut self.replicas[node];
+        replica.fence = replica.fence.max(fence);
+        replica.held = epoch;
+        if replica.report.as_ref().map(|report| report.id) != session {
+            replica.report = session.map(MoveReport::new);
+            replica.snapshots.clear();
+        }
+        if !is_holder {
+            replica.data = 0;
+        }
+    }
+
+    fn acknowledge(&mut self, node: usize) {
+        let replica = &mut self.replicas[node];
+        let fence = replica.fence;
+        let waits = replica.applies.iter().any(|(_, stamp)| *stamp < fence);
+        let ignores = matches!(
+            self.mistake,
+            Mistake::OnlyCheckAfter | Mistake::NeitherWaitNorCheckAfter
+        );
+        if ignores || !waits {
+            replica.acked = replica.held;
+        }
+    }
+
+    /// What the move asks of this node, as the node knows it.
+    fn work(&mut self, node: usize) -> Result<(), Violation> {
+        let held = self.at(self.replicas[node].held);
+        let Some(it) = held.move_of(P).copied().filter(|_| self.is_alive(node)) else {
+            return Ok(());
+        };
+        let syncs = held.syncers(&it).any(|syncer| place(syncer) == node);
+        let me = Some(index(node));
+        if it.add == me {
+            self.report(node).ready = true;
+        }
+        let early = self.mistake == Mistake::SnapshotBeforeBarrier;
+        match it.stage {
+            Stage::Prepare | Stage::Dual if early && it.add == me => self.copy(node, &it),
+            Stage::Stream if it.add == me => self.copy(node, &it),
+            Stage::Verify | Stage::Cleanup if syncs => self.compare(node, &it),
+            Stage::ReadNew if it.remove == me && self.mistake == Mistake::CleanupBeforeCommit => {
+                return self.delete(node, &it);
+            }
+            Stage::Commit if it.remove == me => self.drain(node, &it),
+            Stage::Cleanup if it.remove == me => return self.delete(node, &it),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, node: usize) -> &mut MoveReport {
+        self.replicas[node].report.as_mut().unwrap()
+    }
+
+    /// Takes a snapshot of a source, or merges one taken before.
+    fn copy(&mut self, node: usize, it: &Move) {
+        if let Some((source, data)) = self.replicas[node].snapshots.pop() {
+            self.replicas[node].data |= data;
+            let id = self.id(source);
+            let mut from = vec![id];
+            if self.mistake == Mistake::OneSurvivorIsEnough {
+                let sources = self.sources(node, it);
+                from = sources.into_iter().map(|source| self.id(source)).collect();
+            }
+            self.report(node).streamed.from.extend(from);
+            return;
+        }
+        let sources = self.sources(node, it);
+        let source = sources[self.below(sources.len())];
+        if !self.is_alive(source) {
+            return;
+        }
+        if self.replicas[source].held < self.replicas[node].held {
+            self.learn(source, self.replicas[node].held);
+        }
+        let allowed = self.replicas[source].acked >= it.since;
+        if allowed || self.mistake == Mistake::SnapshotBeforeBarrier {
+            let data = self.replicas[source].data;
+            self.replicas[node].snapshots.push((source, data));
+        }
+    }
+
+    fn sources(&self, node: usize, it: &Move) -> Vec<usize> {
+        let held = self.at(self.replicas[node].held);
+        let sources = held.sync_sources(it, index(node), 2);
+        sources.iter().map(place).collect()
+    }
+
+    fn compare(&mut self, node: usize, it: &Move) {
+        let sources = self.sources(node, it);
+        if sources.is_empty() {
+            return;
+        }
+        let source = sources[self.below(sources.len())];
+        if !self.is_alive(source) || self.replicas[source].acked < it.since {
+            return;
+        }
+        if it.add.is_none() {
+            self.replicas[node].data |= self.replicas[source].data;
+        }
+        let id = self.id(source);
+        self.report(node).verified.push(id);
+    }
+
+    fn drain(&mut self, node: usize, it: &Move) {
+        if self.replicas[node].acked < it.since {
+            return;
+        }
+        let new = self.at(self.replicas[node].held).new_owners(P);
+        let new: Vec<usize> = new.iter().map(place).collect();
+        let to = new[self.below(new.len())];
+        if !self.is_alive(to) {
+            return;
+        }
+        if self.mistake != Mistake::NoDrain {
+            self.replicas[to].data |= self.replicas[node].data;
+        }
+        let id = self.id(to);
+        self.report(node).drained.push(id);
+    }
+
+    fn delete(&mut self, node: usize, it: &Move) -> Result<(), Violation> {
+        let new = self.at(self.replicas[node].held).new_owners(P);
+        let had = new.iter().filter(|it| self.is_alive(place(*it)));
+        let lacked = had.fold(0, |lacked, owner| {
+            lacked | (self.replicas[node].data & !self.replicas[place(owner)].data)
+        });
+        self.replicas[node].data = 0;
+        self.report(node).cleaned = true;
+        if lacked != 0 && !it.lost {
+            return Err(format!(
+                "the leaver deleted {lacked:b}, which new owners lack"
+            ));
+        }
+        Ok(())
+    }
+
+    // The operator.
+
+    fn poll(&mut self, node: usize) {
+        let replica = &self.replicas[node];
+        let mut report = NodeReport {
+            standing: replica.standing,
+            acked: replica.acked,
+            moves: replica.report.clone().into_iter().collect(),
+        };
+        if self.mistake == Mistake::NoBarrier {
+            report.acked = RingEpoch(u64::MAX);
+        }
+        if report.standing != Standing::Alive {
+            report.moves.clear();
+        }
+        self.evidence.0.insert(self.id(node), report);
+    }
+
+    fn operate(&mut self) -> Result<(), Violation> {
+        if !self.began {
+            return self.begin();
+        }
+        let rules = Rules {
+            read_min: 2,
+            write_min: 2,
+        };
+        let current = self.current();
+        let mut cancelled = BTreeSet::new();
+        if self.cancelled {
+            cancelled.extend(current.moves().iter().map(|it| it.id));
+        }
+        let mut changes = advance(current, &self.evidence, rules, &cancelled).changes;
+        let it = current.moves().first().copied();
+        if let Some(it) = it.filter(|_| self.mistake == Mistake::AbortWithoutBarrier)
+            && self.cancelled
+            && it.stage == Stage::Verify
+        {
+            changes = vec![Change::Close { id: it.id }];
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let next = current.apply(&changes).unwrap();
+        let stage = next.move_of(P).map(|it| it.stage);
+        self.committed |= stage == Some(Stage::Commit);
+        self.published.push(next);
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<(), Violation> {
+        if self.acked == 0 {
+            return Ok(());
+        }
+        let lost = self.kind == Kind::Replace;
+        if lost {
+            self.lose(0);
+        }
+        let planned = PlannedMove {
+            partition: P,
+            add: (self.kind != Kind::RemoveOnly).then(|| self.id(JOINER)),
+            remove: (self.kind != Kind::AddOnly).then(|| self.id(0)),
+            lost,
+        };
+        let next = self.current().apply(&[Change::Start(planned)]).unwrap();
+        self.published.push(next);
+        self.began = true;
+        Ok(())
+    }
+
+    /// The one disk that may be lost, or a change of mind.
+    fn misfortune(&mut self, node: usize) {
+        let nobody_lost = self
+            .replicas
+            .iter()
+            .all(|it| it.standing == Standing::Alive);
+        match self.below(40) {
+            0 if nobody_lost && self.began => self.lose(node),
+            1 => self.cancelled = true,
+            2 => self.cancelled = false,
+            _ => {}
+        }
+    }
+
+    fn lose(&mut self, node: usize) {
+        let replica = &mut self.replicas[node];
+        replica.standing = Standing::Destroyed;
+        replica.data = 0;
+        replica.applies.clear();
+        replica.snapshots.clear();
+        replica.report = None;
+    }
+
+    /// After the move: each acknowledged write is on W owners, less those whose disk was lost.
+    fn check_copies(&self) -> Result<(), Violation> {
+        let owners: Vec<usize> = self
+            .current()
+            .owners(P)
+            .iter()
+            .copied()
+            .map(place)
+            .collect();
+        let lost = owners.iter().filter(|it| !self.is_alive(**it)).count();
+        for at in (0..60).filter(|at| self.acked & (1 << at) != 0) {
+            let has = |it: &&usize| self.replicas[**it].data & (1 << at) != 0;
+            let copies = owners.iter().filter(has).count();
+            if copies + lost < quorum(owners.len()) {
+                return Err(format!(
+                    "write {at} is on {copies} of the owners {owners:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn quorum(owners: usize) -> usize {
+    owners / 2 + 1
+}
+
+fn place(node: NodeIndex) -> usize {
+    usize::from(node.0)
+}
+
+fn index(node: usize) -> NodeIndex {
+    NodeIndex(u16::try_from(node).unwrap())
+}
+
+const KINDS: [Kind; 4] = [Kind::Swap, Kind::Replace, Kind::AddOnly, Kind::RemoveOnly];
+
+/// Histories until one is broken, and what broke it; and how many reached COMMIT.
+fn histories(mistake: Mistake, count: u64) -> (Option<(Kind, u64, Violation)>, u64) {
+    let mut committed = 0;
+    for seed in 1..=count {
+        for kind in KINDS {
+            let mut world = World::new(kind, mistake, seed);
+            if let Err(violation) = world.run(1500) {
+                return (Some((kind, seed, violation)), committed);
+            }
+            committed += u64::from(world.committed);
+        }
+    }
+    (None, committed)
+}
+
+#[test]
+fn the_rules_keep_every_acknowledged_write_in_sight() {
+    for (mistake, count) in [(Mistake::None, 3000), (Mistake::OnlyWait, 1000)] {
+        let (broken, committed) = histories(mistake, count);
+        assert_eq!(broken, None, "{mistake:?}");
+        println!(
+            "{mistake:?}: {committed} of {} histories reached COMMIT",
+            4 * count
+        );
+        assert!(
+            committed > count,
+            "{mistake:?}: only {committed} reached COMMIT"
+        );
+    }
+}
+
+#[test]
+fn every_broken_rule_is_found() {
+    let mut missed = Vec::new();
+    for mistake in [
+        Mistake::OnlyCheckAfter,
+        Mistake::NeitherWaitNorCheckAfter,
+        Mistake::NoFence,
+        Mistake::ReadsNotFenced,
+        Mistake::WritesNotFenced,
+        Mistake::NoBarrier,
+        Mistake::NoJointQuorum,
+        Mistake::SnapshotBeforeBarrier,
+        Mistake::NoDrain,
+        Mistake::CleanupBeforeCommit,
+        Mistake::OneSurvivorIsEnough,
+        Mistake::AbortWithoutBarrier,
+    ] {
+        let (broken, _) = histories(mistake, 20_000);
+        match broken {
+            Some((kind, seed, violation)) => {
+                println!("{mistake:?}: {kind:?}, seed {seed}: {violation}");
+            }
+            None => missed.push(mistake),
+        }
+    }
+    assert_eq!(missed, []);
+}
