@@ -17,10 +17,11 @@
 //! | [`advance`] | the stage machine |
 //! | [`wait`] | what a move waits for, in words |
 //! | [`change`], [`apply`] | the step to the next epoch |
-//! | [`plan`] | which moves lead to what is desired, which begin now, which are called off |
+//! | [`plan`] | which moves lead to what is desired, and which of them begin now |
+//! | [`cancel`] | which moves under way are called off |
 //! | [`exchange`] | from one row of owners to another, one at a time |
 //! | [`members`] | who is a member on the way |
-//! | [`limits`] | how many moves run at once |
+//! | [`limits`], [`room`] | how many moves run at once |
 //! | [`estimate`] | what a plan costs |
 //!
 //! Invariants: at most one move a partition; a partition's row lists who serves it (reads and
@@ -29,6 +30,7 @@
 mod advance;
 mod apply;
 mod barrier;
+mod cancel;
 mod change;
 mod check;
 mod estimate;
@@ -39,6 +41,7 @@ mod limits;
 mod members;
 mod plan;
 mod record;
+mod room;
 mod sets;
 mod sources;
 mod stage;
@@ -61,3 +64,6 @@ pub use sets::{OwnerSet, WriteSets};
 pub use sources::SyncSources;
 pub use stage::{InvalidStage, Stage};
 pub use wait::{Wait, WaitReason};
+
+#[cfg(test)]
+mod tests;

@@ -367,4 +367,4 @@ fn check_owners(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

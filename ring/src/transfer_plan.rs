@@ -267,7 +267,7 @@ fn staying_owners(current: &Placement, nodes: &[Node], layout: &Layout) -> Vec<O
         staying.resize(staying.len() + replicas - owners.len(), None);
     }
     if replicas > layout.replicas {
-        give_up_copies(staying, replicas, layout)
+        give_up_copies(&staying, replicas, layout)
     } else {
         staying
     }
@@ -276,11 +276,11 @@ fn staying_owners(current: &Placement, nodes: &[Node], layout: &Layout) -> Vec<O
 /// Rows of N places from longer ones: first the vacant places go, then owners of zones with most
 /// copies, of these who has most to give.
 fn give_up_copies(
-    places: Vec<Option<NodeIndex>>,
+    places: &[Option<NodeIndex>],
     from: usize,
     layout: &Layout,
 ) -> Vec<Option<NodeIndex>> {
-    let mut held = held(&places, layout.capacity.len());
+    let mut held = held(places, layout.capacity.len());
     let targets = targets(layout, &held);
     let mut staying = Vec::with_capacity(layout.partitions * layout.replicas);
     for (partition, row) in places.chunks_exact(from).enumerate() {

@@ -295,3 +295,6 @@ struct Lack {
     sources: Vec<String>,
     needed: usize,
 }
+
+#[cfg(test)]
+mod tests;

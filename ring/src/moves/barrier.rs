@@ -52,8 +52,10 @@ pub(crate) fn missing_acks(
         (placement.new_owners(it.partition()), it.add),
     ] {
         let left: Vec<NodeId> = owners.iter().map(id_of).filter(behind).collect();
-        let may_differ = alone.is_some_and(|node| behind(&id_of(node)));
-        if may_differ && left.len() >= rules.too_many_behind() {
+        let unknown = alone
+            .map(id_of)
+            .is_some_and(|node| behind(&node) && !needed(&node));
+        if unknown && left.len() >= rules.too_many_behind() {
             missing.extend(left);
         }
     }

@@ -11,17 +11,18 @@
 //! - Lost copies come first, then missing ones, then what leaves, then balance.
 //! - A node that is not desired any more drains, and is a member until nothing names it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use super::cancel::superseded;
 use super::change::{Change, PlannedMove};
 use super::exchange::{Exchange, exchanges};
 use super::id::MoveId;
 use super::limits::MoveLimits;
 use super::members::members;
-use super::record::Move;
-use crate::node::{Node, NodeId, NodeIndex, NodeState};
+use super::room::Room;
+use crate::node::{Node, NodeId, NodeState};
 use crate::partition::{PartitionId, ReplicationFactor};
-use crate::placement::{MAX_MOVES, Placement};
+use crate::placement::Placement;
 use crate::transfer_plan::{PlanError, Settled, TransferPlan, plan_settled};
 
 /// What the ring is to become.
@@ -38,7 +39,7 @@ pub struct Desired<'a> {
 
 impl Desired<'_> {
     /// Whether the node is to have vnodes.
-    fn takes(&self, node: NodeId) -> bool {
+    pub(crate) fn takes(&self, node: NodeId) -> bool {
         let mut members = self.nodes.iter();
         let active = members.any(|it| it.id == node && it.state == NodeState::Active);
         active && !self.gone.contains(&node)
@@ -96,86 +97,7 @@ pub fn next_batch(
     Ok(batch)
 }
 
-/// Moves under way that lead away from what is desired and can be called off.
-fn superseded(placement: &Placement, desired: &Desired<'_>) -> Result<BTreeSet<MoveId>, PlanError> {
-    let open = placement.moves().iter();
-    let open: Vec<&Move> = open.filter(|it| it.stage.can_be_cancelled()).collect();
-    let aimless = open.iter().filter(|it| is_aimless(placement, desired, it));
-    let mut cancel: BTreeSet<MoveId> = aimless.map(|it| it.id).collect();
-    let undone = &reversals(placement, desired, &open)? - &cancel;
-    if !undone.is_empty() {
-        let with = &cancel | &undone;
-        let kept = to_begin(placement, desired, &cancel)?.len();
-        let called_off = to_begin(placement, desired, &with)?.len();
-        // Both the move and its reversal must be saved. A plan that is merely no better than the
-        // last one, from one epoch to the next, must not start and stop moves for ever.
-        if called_off + undone.len() <= kept {
-            cancel = with;
-        }
-    }
-    Ok(cancel)
-}
-
-/// Whether the move leads to a node that takes no vnodes, or to a number of copies that is not
-/// wanted.
-fn is_aimless(placement: &Placement, desired: &Desired<'_>, it: &Move) -> bool {
-    let wanted = usize::from(desired.replication_factor.get());
-    let owners = placement.new_owners(it.partition()).len();
-    match (it.add, it.remove) {
-        (Some(add), _) if !desired.takes(placement.node(add).id) => true,
-        (Some(_), None) => owners > wanted,
-        (None, _) => owners < wanted,
-        (Some(_), Some(_)) => false,
-    }
-}
-
-/// Moves whose leaver is to get, after them, as many vnodes as it gave, and whose joining owner is
-/// to give some: a mind was changed.
-fn reversals(
-    placement: &Placement,
-    desired: &Desired<'_>,
-    open: &[&Move],
-) -> Result<BTreeSet<MoveId>, PlanError> {
-    let takes_back = |node: &NodeIndex| desired.takes(placement.node(*node).id);
-    let may_be = |it: &&&Move| it.add.is_some() && it.remove.as_ref().is_some_and(takes_back);
-    let mut undone = BTreeSet::new();
-    if !open.iter().any(|it| may_be(&it)) {
-        return Ok(undone);
-    }
-    let target = target(placement, desired, &Settled::new(placement, |_| true))?;
-    let mut gains = gains(placement, &target);
-    for it in open.iter().filter(may_be) {
-        let id = |node: Option<NodeIndex>| node.map(|node| placement.node(node).id);
-        let (Some(add), Some(remove)) = (id(it.add), id(it.remove)) else {
-            continue;
-        };
-        let gain = |node| gains.get(&node).copied().unwrap_or(0);
-        if gain(remove) > 0 && gain(add) < 0 {
-            *gains.entry(remove).or_default() -= 1;
-            *gains.entry(add).or_default() += 1;
-            undone.insert(it.id);
-        }
-    }
-    Ok(undone)
-}
-
-/// By node: vnodes that it is to get in all, less those that it is to give.
-fn gains(placement: &Placement, target: &TransferPlan) -> BTreeMap<NodeId, i64> {
-    let mut gains = BTreeMap::new();
-    for partition in placement.partitions().ids() {
-        for owner in placement.new_owners(partition).iter() {
-            *gains.entry(placement.node(owner).id).or_default() -= 1;
-        }
-        for owner in target.owners(partition) {
-            *gains
-                .entry(target.nodes()[usize::from(owner.0)].id)
-                .or_default() += 1;
-        }
-    }
-    gains
-}
-
-fn target(
+pub(crate) fn target(
     placement: &Placement,
     desired: &Desired<'_>,
     current: &Settled<'_>,
@@ -195,9 +117,9 @@ fn target(
 }
 
 /// A move to begin, and how urgently.
-struct ToBegin {
+pub(crate) struct ToBegin {
     urgency: Urgency,
-    planned: PlannedMove,
+    pub(crate) planned: PlannedMove,
 }
 
 /// Why a move is wanted; the most urgent first.
@@ -211,7 +133,7 @@ enum Urgency {
 }
 
 /// The moves that lead to what is desired, after those under way.
-fn to_begin(
+pub(crate) fn to_begin(
     placement: &Placement,
     desired: &Desired<'_>,
     cancel: &BTreeSet<MoveId>,
@@ -266,74 +188,4 @@ fn replicas(placement: &Placement, wanted: ReplicationFactor) -> Option<Change> 
     };
     let changes = wanted > held || (wanted < held && placement.partitions().ids().all(fits));
     changes.then_some(Change::ReplicationFactor(wanted))
-}
-
-/// What may begin besides what is under way.
-struct Room {
-    limits: MoveLimits,
-    moving: BTreeSet<PartitionId>,
-    /// Moves that can be called off.
-    open: usize,
-    into: BTreeMap<NodeId, usize>,
-    out_of: BTreeMap<NodeId, usize>,
-}
-
-impl Room {
-    fn new(placement: &Placement, limits: MoveLimits) -> Self {
-        let mut room = Self {
-            limits,
-            moving: BTreeSet::new(),
-            open: 0,
-            into: BTreeMap::new(),
-            out_of: BTreeMap::new(),
-        };
-        for it in placement.moves() {
-            room.moving.insert(it.partition());
-            if it.stage.can_be_cancelled() {
-                let id = |node| placement.node(node).id;
-                let planned = PlannedMove {
-                    partition: it.partition(),
-                    add: it.add.map(id),
-                    remove: it.remove.map(id),
-                    lost: it.lost,
-                };
-                room.take(placement, &planned);
-            }
-        }
-        room
-    }
-
-    /// Who may be copied from: the leaver, or, if it is lost or there is none, all others.
-    fn sources(placement: &Placement, it: &PlannedMove) -> Vec<NodeId> {
-        if let Some(leaver) = it.remove.filter(|_| !it.lost) {
-            return vec![leaver];
-        }
-        let owners = placement.old_owners(it.partition);
-        let ids = owners.iter().map(|owner| placement.node(owner).id);
-        ids.filter(|id| Some(*id) != it.remove).collect()
-    }
-
-    fn admits(&self, placement: &Placement, it: &PlannedMove) -> bool {
-        let full = |count: &BTreeMap<NodeId, usize>, node: &NodeId| {
-            count.get(node).copied().unwrap_or(0) >= self.limits.per_node
-        };
-        !self.moving.contains(&it.partition)
-            && self.moving.len() < MAX_MOVES
-            && self.open < self.limits.overall
-            && !it.add.is_some_and(|add| full(&self.into, &add))
-            && !Self::sources(placement, it)
-                .iter()
-                .any(|source| full(&self.out_of, source))
-    }
-
-    fn take(&mut self, placement: &Placement, it: &PlannedMove) {
-        self.moving.insert(it.partition);
-        self.open += 1;
-        if let Some(add) = it.add {
-            *self.into.entry(add).or_default() += 1;
-        }
-        for source in Self::sources(placement, it) {
-            *self.out_of.entry(source).or_default() += 1;
-        }
-    }
 }

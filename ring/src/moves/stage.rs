@@ -94,9 +94,8 @@ impl Stage {
     pub fn may_enter(self, next: Self, joins: bool, leaves: bool) -> bool {
         match (self, next) {
             (Self::Prepare, Self::Dual)
-            | (Self::Verify, Self::ReadNew)
-            | (Self::ReadNew, Self::Commit | Self::Verify)
-            | (Self::Commit, Self::ReadNew) => true,
+            | (Self::Verify | Self::Commit, Self::ReadNew)
+            | (Self::ReadNew, Self::Commit | Self::Verify) => true,
             (Self::Dual, Self::Stream) | (Self::Stream, Self::Verify) => joins,
             (Self::Dual, Self::Verify) => !joins,
             (Self::Commit, Self::Cleanup) => leaves,

@@ -25,6 +25,19 @@ const P: PartitionId = PartitionId(0);
 const NODES: usize = 5;
 const JOINER: usize = 3;
 
+/// At most so many: the bits of a set.
+const OPERATIONS: usize = 128;
+
+/// Steps after the move.
+const AFTERWARDS: usize = 200;
+
+/// Weights of: operation, delivery, apply, learning, acknowledgement, work, poll, operator,
+/// misfortune.
+const EVEN: [usize; 9] = [1, 5, 4, 3, 4, 4, 4, 2, 1];
+
+/// Many operations, and replicas that are slow to learn.
+const BUSY: [usize; 9] = [3, 14, 8, 1, 4, 6, 6, 3, 1];
+
 /// A rule that is broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mistake {
@@ -63,11 +76,11 @@ struct Replica {
     acked: RingEpoch,
     /// Requests stamped older are refused.
     fence: RingEpoch,
-    data: u64,
+    data: u128,
     /// Admitted, not applied: the operation and its stamp.
     applies: Vec<(usize, RingEpoch)>,
     /// Taken, not merged: the source and its data.
-    snapshots: Vec<(usize, u64)>,
+    snapshots: Vec<(usize, u128)>,
     report: Option<MoveReport>,
     standing: Standing,
 }
@@ -79,8 +92,8 @@ struct Operation {
     unsent: Vec<usize>,
     answered: Vec<usize>,
     /// Of a read: what it has seen, and what it must see.
-    seen: u64,
-    must_see: u64,
+    seen: u128,
+    must_see: u128,
     over: bool,
 }
 
@@ -89,12 +102,16 @@ pub(crate) struct World {
     mistake: Mistake,
     kind: Kind,
     random: u64,
+    /// How often what happens: see [`World::step`].
+    pace: [usize; 9],
+    /// Whether minds are changed.
+    fickle: bool,
     /// By epoch, from 1.
     published: Vec<Placement>,
     replicas: Vec<Replica>,
     evidence: Evidence,
     operations: Vec<Operation>,
-    acked: u64,
+    acked: u128,
     began: bool,
     cancelled: bool,
     pub(crate) committed: bool,
@@ -131,6 +148,8 @@ impl World {
         Self {
             mistake,
             kind,
+            pace: if seed % 2 == 0 { BUSY } else { EVEN },
+            fickle: seed % 3 == 0,
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             replicas: vec![replica; NODES],
             published: vec![first],
@@ -168,12 +187,17 @@ impl World {
         self.replicas[node].standing == Standing::Alive
     }
 
-    /// Until the move is over and all operations are, or patience ends.
+    /// Until some time after the move, or patience ends.
     pub(crate) fn run(&mut self, steps: usize) -> Result<(), Violation> {
-        for _ in 0..steps {
+        let mut left = steps;
+        let mut over = false;
+        while left > 0 {
             self.step()?;
-            if self.began && self.current().moves().is_empty() {
-                return self.check_copies();
+            left -= 1;
+            if !over && self.began && self.current().moves().is_empty() {
+                self.check_copies()?;
+                over = true;
+                left = left.min(AFTERWARDS);
             }
         }
         Ok(())
@@ -181,15 +205,21 @@ impl World {
 
     fn step(&mut self) -> Result<(), Violation> {
         let node = self.below(NODES);
-        match self.below(28) {
+        let mut ticket = self.below(self.pace.iter().sum());
+        let event = self.pace.iter().position(|weight| {
+            let drawn = ticket < *weight;
+            ticket = ticket.wrapping_sub(*weight);
+            drawn
+        });
+        match event.unwrap() {
             0 => self.start_operation(),
-            1..=5 => self.deliver()?,
-            6..=9 => self.finish_apply(node)?,
-            10..=12 => self.learn_some(node),
-            13..=16 => self.acknowledge(node),
-            17..=20 => self.work(node)?,
-            21..=24 => self.poll(node),
-            25 | 26 => self.operate()?,
+            1 => self.deliver()?,
+            2 => self.finish_apply(node)?,
+            3 => self.learn_some(node),
+            4 => self.acknowledge(node),
+            5 => self.work(node)?,
+            6 => self.poll(node),
+            7 => self.operate()?,
             _ => self.misfortune(node),
         }
         Ok(())
@@ -198,7 +228,7 @@ impl World {
     // Coordinators.
 
     fn start_operation(&mut self) {
-        if self.operations.len() >= 60 {
+        if self.operations.len() >= OPERATIONS {
             return;
         }
         let is_write = self.below(2) == 0;
@@ -575,10 +605,10 @@ impl World {
             .replicas
             .iter()
             .all(|it| it.standing == Standing::Alive);
-        match self.below(40) {
+        match self.below(20) {
             0 if nobody_lost && self.began => self.lose(node),
-            1 => self.cancelled = true,
-            2 => self.cancelled = false,
+            1..=3 => self.cancelled = self.fickle,
+            4..=7 => self.cancelled = false,
             _ => {}
         }
     }
@@ -602,7 +632,7 @@ impl World {
             .map(place)
             .collect();
         let lost = owners.iter().filter(|it| !self.is_alive(**it)).count();
-        for at in (0..60).filter(|at| self.acked & (1 << at) != 0) {
+        for at in (0..OPERATIONS).filter(|at| self.acked & (1 << at) != 0) {
             let has = |it: &&usize| self.replicas[**it].data & (1 << at) != 0;
             let copies = owners.iter().filter(has).count();
             if copies + lost < quorum(owners.len()) {
