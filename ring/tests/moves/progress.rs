@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use annulus_ring::{
-    Desired, Evidence, MoveLimits, Node, NodeId, NodeState, PartitionId, Placement, PlanError,
-    RingEpoch, Standing, advance, next_batch, outline, plan,
+    Batch, Desired, Evidence, MoveLimits, Node, NodeId, NodeState, PartitionId, Placement,
+    PlanError, RingEpoch, Standing, advance, next_batch, outline, plan,
 };
 use proptest::prelude::*;
 
@@ -52,7 +52,7 @@ impl Ring {
     fn round(&mut self, evidence: &Evidence) -> bool {
         let batch = match next_batch(&self.placement, &self.desired(), self.limits) {
             Ok(batch) => batch,
-            Err(PlanError::TooFewNodes { .. }) => Default::default(),
+            Err(PlanError::TooFewNodes { .. }) => Batch::default(),
             Err(error) => panic!("{error}"),
         };
         let mut changes = advance(&self.placement, evidence, RULES, &batch.cancel).changes;
@@ -201,7 +201,7 @@ fn event() -> impl Strategy<Value = Event> {
 fn partly(mut evidence: Evidence, seed: &mut u64) -> Evidence {
     let mut chance = |of: u64| {
         *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (*seed >> 33) % of == 0
+        (*seed >> 33).is_multiple_of(of)
     };
     for report in evidence.0.values_mut() {
         if report.standing == Standing::Alive && chance(10) {
