@@ -15,7 +15,7 @@ use crate::claim::{deal, mix};
 use crate::document::PlacementDocument;
 use crate::epoch::RingEpoch;
 use crate::layout::Layout;
-use crate::moves::{Move, exchanges};
+use crate::moves::{Move, MoveId, exchanges};
 use crate::node::{Node, NodeId, NodeIndex};
 use crate::partition::{PartitionCount, PartitionId, ReplicationFactor};
 use crate::placement::{Placement, PlacementError, check_nodes};
@@ -72,6 +72,9 @@ pub enum PlanError {
     /// The planner met a case that its laws exclude.
     #[error("no owner list for partition {0} was found: this is a defect of the planner")]
     Stuck(PartitionId),
+    /// A placement without moves would drop those under way.
+    #[error("move {0} is under way: wait for its end, or cancel it")]
+    Moving(MoveId),
     /// The epochs are used up.
     #[error("there is no epoch after {0}")]
     LastEpoch(RingEpoch),
@@ -191,6 +194,9 @@ impl TransferPlan {
 
     /// The placement after all transfers, at the epoch after the current one.
     pub fn after(self, current: &Placement) -> Result<Placement, PlanError> {
+        if let Some(it) = current.moves().first() {
+            return Err(PlanError::Moving(it.id));
+        }
         let epoch = current
             .epoch()
             .next()

@@ -35,6 +35,8 @@ pub struct Desired<'a> {
     pub replication_factor: ReplicationFactor,
     /// Nodes of whom nothing is expected any more: their vnodes come from the others.
     pub gone: &'a BTreeSet<NodeId>,
+    /// Nodes that begin no move now: they do not answer at the moment, or have no room.
+    pub away: &'a BTreeSet<NodeId>,
 }
 
 impl Desired<'_> {
@@ -88,7 +90,7 @@ pub fn next_batch(
         .extend(replicas(placement, desired.replication_factor));
     let mut room = Room::new(placement, limits);
     for it in planned {
-        if room.admits(placement, &it.planned) {
+        if may_begin(placement, desired, &it) && room.admits(placement, &it.planned) {
             room.take(placement, &it.planned);
             batch.changes.push(Change::Start(it.planned));
             batch.left -= 1;
@@ -130,6 +132,20 @@ enum Urgency {
     NodeLeaves,
     Balance,
     CopyTooMany,
+}
+
+/// A move needs who joins, and who leaves unless that one is given up. Where another owner is away,
+/// only what restores copies begins: every move makes a partition need more nodes for a while.
+fn may_begin(placement: &Placement, desired: &Desired<'_>, it: &ToBegin) -> bool {
+    let away = |node: &NodeId| desired.away.contains(node);
+    let PlannedMove {
+        add, remove, lost, ..
+    } = it.planned;
+    let needed = add.into_iter().chain(remove.filter(|_| !lost));
+    let owners = placement.owners(it.planned.partition).iter();
+    let mut owners = owners.map(|owner| placement.node(*owner).id);
+    let restores = it.urgency <= Urgency::CopyMissing;
+    !needed.into_iter().any(|node| away(&node)) && (restores || !owners.any(|node| away(&node)))
 }
 
 /// The moves that lead to what is desired, after those under way.

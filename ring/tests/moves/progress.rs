@@ -21,6 +21,7 @@ struct Ring {
     nodes: Vec<Node>,
     factor: u8,
     gone: BTreeSet<NodeId>,
+    away: BTreeSet<NodeId>,
     /// Moves begun, and epochs written.
     begun: usize,
     epochs: usize,
@@ -34,6 +35,7 @@ impl Ring {
             nodes,
             factor,
             gone: BTreeSet::new(),
+            away: BTreeSet::new(),
             begun: 0,
             epochs: 0,
             limits: LIMITS,
@@ -45,11 +47,15 @@ impl Ring {
             nodes: &self.nodes,
             replication_factor: n(self.factor),
             gone: &self.gone,
+            away: &self.away,
         }
     }
 
     /// One epoch; `false` if there is nothing to do with this evidence.
     fn round(&mut self, evidence: &Evidence) -> bool {
+        let silent = |node: &NodeId| evidence.standing(*node) != Standing::Alive;
+        let known = evidence.0.keys().copied();
+        self.away = known.filter(silent).collect();
         let batch = match next_batch(&self.placement, &self.desired(), self.limits) {
             Ok(batch) => batch,
             Err(PlanError::TooFewNodes { .. }) => Batch::default(),
@@ -67,6 +73,10 @@ impl Ring {
             .iter()
             .filter(|it| it.id.epoch == next.epoch())
             .count();
+        let begun = next.moves().iter().filter(|it| it.id.epoch == next.epoch());
+        for node in begun.flat_map(|it| it.add.into_iter().chain(it.remove.filter(|_| !it.lost))) {
+            assert!(!self.away.contains(&next.node(node).id));
+        }
         self.epochs += 1;
         self.placement = next;
         self.assert_within_limits();
@@ -289,6 +299,47 @@ impl Ring {
             fresh += 1;
         }
     }
+}
+
+#[test]
+fn a_node_that_is_away_is_left_in_peace() {
+    let mut ring = Ring::new(equal_nodes(5, 1), 6, 3);
+    ring.nodes.push(node(5, 0));
+    let mut evidence = willing(&ring.placement, &ring.gone);
+    while ring.placement.moves().is_empty() {
+        ring.round(&evidence);
+    }
+    let joiner = ring.nodes[5].id;
+    let mut ended = 0;
+    for _ in 0..20 {
+        evidence = willing(&ring.placement, &ring.gone);
+        evidence.0.get_mut(&joiner).unwrap().standing = Standing::GivenUp;
+        ended += usize::from(!ring.round(&evidence));
+    }
+    assert_eq!(
+        ring.placement.moves(),
+        [],
+        "called off, and not begun again"
+    );
+    assert!(ended > 15, "no epoch is written for nothing");
+    ring.settle();
+    ring.assert_as_desired();
+}
+
+#[test]
+fn the_fifth_node_joins_in_few_epochs() {
+    let mut ring = Ring::new(equal_nodes(4, 1), 10, 3);
+    ring.limits = MoveLimits::default();
+    ring.nodes.push(node(4, 0));
+    ring.settle();
+    ring.assert_as_desired();
+    let joined = held(&ring.placement)[&ring.nodes[4].id];
+    println!(
+        "{} moves in {} epochs, an API write each",
+        ring.begun, ring.epochs
+    );
+    assert_eq!(ring.begun, joined, "nothing else moved");
+    assert!((614..=615).contains(&joined) && ring.epochs <= 150);
 }
 
 proptest! {

@@ -25,6 +25,7 @@ fn a_join_of_the_largest_ring_is_planned_in_seconds() {
             nodes: &nodes,
             replication_factor: n(3),
             gone: &gone,
+            away: &gone,
         };
 
         let began = Instant::now();
