@@ -1,11 +1,15 @@
 //! One partition moves from node to node, stage by stage, under requests.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use annulus_proto::model::{ErrorCode, Outcome};
 use annulus_proto::peer::v1::{Request, ScanStates, reply, request};
-use annulus_ring::{Move, MoveId, NodeIndex, PartitionId, PlacementDocument, RingEpoch, Stage};
+use annulus_ring::{
+    Change, Evidence, Move, MoveId, NodeIndex, NodeReport, PartitionId, Placement,
+    PlacementDocument, PlannedMove, RingEpoch, Rules, Stage, Standing, advance,
+};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -364,4 +368,125 @@ async fn whatever_belongs_to_a_move_that_is_over_is_refused() {
     assert_eq!(ask(&operator, "e77-p0".into()).await, "conflict");
     operator.enter(None).await;
     assert_eq!(ask(&operator, session).await, "conflict");
+}
+
+/// What the nodes show, as who decides reads it.
+fn evidence(cluster: &Cluster) -> Evidence {
+    let report = |report: MoveReport| annulus_ring::MoveReport {
+        ready: report.ready,
+        streamed: annulus_ring::Streamed {
+            bytes: report.streamed.bytes,
+            keys: report.streamed.keys,
+            from: report.streamed.from,
+        },
+        verified: report.verified,
+        drained: report.drained,
+        cleaned: report.cleaned,
+        ..annulus_ring::MoveReport::new(report.id)
+    };
+    let nodes = cluster.nodes.iter().map(|node| {
+        let acked = node.placement.acked();
+        let moves = node.moves.report().into_iter().map(report);
+        let shown = NodeReport {
+            standing: Standing::Alive,
+            acked,
+            moves: moves.collect(),
+        };
+        (node.id, shown)
+    });
+    Evidence(nodes.collect())
+}
+
+/// Carries moves through by the ring's own rules.
+async fn carry(cluster: &Cluster, placement: Placement, starts: Vec<PlannedMove>) -> Placement {
+    let rules = Rules {
+        read_min: 2,
+        write_min: 2,
+    };
+    let mut placement = placement;
+    let mut changes: Vec<_> = starts.into_iter().map(Change::Start).collect();
+    let patience = SystemClock.now() + Duration::from_secs(60);
+    loop {
+        if !changes.is_empty() {
+            placement = placement.apply(&changes).unwrap();
+            for node in &cluster.nodes {
+                node.placement.install(placement.clone()).await.unwrap();
+            }
+        }
+        if placement.moves().is_empty() {
+            return placement;
+        }
+        let decided = advance(&placement, &evidence(cluster), rules, &BTreeSet::new());
+        let waits: Vec<_> = decided.waits.iter().map(ToString::to_string).collect();
+        assert!(SystemClock.now() < patience, "still waiting: {waits:?}");
+        changes = decided.changes;
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn holds_just_its_own(cluster: &Cluster, placement: &Placement) {
+    for node in &cluster.nodes {
+        let own = placement.index_of(node.id).unwrap();
+        let vnodes = node.replica.vnodes();
+        let held: Vec<_> = vnodes.iter().map(|vnode| vnode.partition).collect();
+        let owned: Vec<_> = placement.partitions_of(own).collect();
+        assert_eq!(held, owned);
+        assert!(vnodes.iter().all(|vnode| vnode.is_serving));
+        eventually("all else is deleted", || node.replica.released().is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn the_ring_s_own_rules_carry_many_moves_through_on_what_the_nodes_show() {
+    let cluster = Cluster::start(4).await;
+    for node in &cluster.nodes {
+        tokio::spawn(node.moves.clone().run(CancellationToken::new()));
+    }
+    let keys: Vec<_> = (0..60).map(|n| Ask::key(&format!("key-{n}"))).collect();
+    for (turn, ask) in keys.iter().enumerate() {
+        cluster.nodes[turn % 4].put(ask, "value").await.unwrap();
+    }
+    let first = cluster.placement(1);
+    let id = |placement: &Placement, node: NodeIndex| placement.node(node).id;
+    let everywhere = first.partitions().ids().map(|partition| {
+        let owners = first.owners(partition);
+        let other = first.node_indexes().find(|node| !owners.contains(node));
+        PlannedMove {
+            partition,
+            add: other.map(|node| id(&first, node)),
+            remove: Some(id(&first, owners[1])),
+            lost: false,
+        }
+    });
+    let second = carry(&cluster, first.clone(), everywhere.collect()).await;
+    holds_just_its_own(&cluster, &second).await;
+
+    // One owner fewer, and one more again.
+    let partition = PartitionId(3);
+    let gone = id(&second, second.owners(partition)[0]);
+    let fewer = PlannedMove {
+        partition,
+        add: None,
+        remove: Some(gone),
+        lost: false,
+    };
+    let third = carry(&cluster, second, vec![fewer]).await;
+    assert_eq!(third.owners(partition).len(), 2);
+    holds_just_its_own(&cluster, &third).await;
+    let more = PlannedMove {
+        add: Some(gone),
+        remove: None,
+        ..fewer
+    };
+    let last = carry(&cluster, third, vec![more]).await;
+    holds_just_its_own(&cluster, &last).await;
+    for ask in &keys {
+        for node in &cluster.nodes {
+            assert_eq!(
+                node.values(&ask.clone().r("all")).await,
+                ["value"],
+                "{ask:?}"
+            );
+        }
+    }
 }
