@@ -19,7 +19,7 @@
 //! | [`change`], [`apply`] | the step to the next epoch |
 //! | [`plan`] | which moves lead to what is desired, and which of them begin now |
 //! | [`cancel`] | which moves under way are called off |
-//! | [`exchange`] | from one row of owners to another, one at a time |
+//! | [`swap`] | from one row of owners to another, one at a time |
 //! | [`members`] | who is a member on the way |
 //! | [`limits`], [`room`] | how many moves run at once |
 //! | [`estimate`] | what a plan costs |
@@ -35,7 +35,6 @@ mod change;
 mod check;
 mod estimate;
 mod evidence;
-mod exchange;
 mod id;
 mod limits;
 mod members;
@@ -45,6 +44,7 @@ mod room;
 mod sets;
 mod sources;
 mod stage;
+mod swap;
 mod wait;
 
 pub use advance::{Advance, advance};
@@ -55,7 +55,6 @@ pub use check::MoveError;
 pub(crate) use check::{Around, check_moves};
 pub use estimate::{Estimate, NodeLoad, estimate};
 pub use evidence::{Evidence, MoveReport, NodeReport, Standing, Streamed};
-pub(crate) use exchange::exchanges;
 pub use id::{InvalidMoveId, MoveId};
 pub use limits::MoveLimits;
 pub use plan::{Batch, Desired, next_batch, outline};
@@ -63,6 +62,7 @@ pub use record::Move;
 pub use sets::{OwnerSet, WriteSets};
 pub use sources::SyncSources;
 pub use stage::{InvalidStage, Stage};
+pub(crate) use swap::swaps;
 pub use wait::{Wait, WaitReason};
 
 #[cfg(test)]

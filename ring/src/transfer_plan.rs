@@ -15,7 +15,7 @@ use crate::claim::{deal, mix};
 use crate::document::PlacementDocument;
 use crate::epoch::RingEpoch;
 use crate::layout::Layout;
-use crate::moves::{Move, MoveId, exchanges};
+use crate::moves::{Move, MoveId, swaps};
 use crate::node::{Node, NodeId, NodeIndex};
 use crate::partition::{PartitionCount, PartitionId, ReplicationFactor};
 use crate::placement::{Placement, PlacementError, check_nodes};
@@ -372,9 +372,9 @@ fn transfers(
             })
             .unwrap_or_default();
         let after: Vec<NodeId> = row.iter().map(|owner| nodes[owner.at()].id).collect();
-        for exchange in exchanges(&before, &after) {
-            let from = exchange.remove;
-            transfers.extend(exchange.add.map(|to| Transfer {
+        for swap in swaps(&before, &after) {
+            let from = swap.remove;
+            transfers.extend(swap.add.map(|to| Transfer {
                 partition,
                 from,
                 to,

@@ -15,11 +15,11 @@ use std::collections::BTreeSet;
 
 use super::cancel::superseded;
 use super::change::{Change, PlannedMove};
-use super::exchange::{Exchange, exchanges};
 use super::id::MoveId;
 use super::limits::MoveLimits;
 use super::members::members;
 use super::room::Room;
+use super::swap::{Swap, swaps};
 use crate::node::{Node, NodeId, NodeState};
 use crate::partition::{PartitionId, ReplicationFactor};
 use crate::placement::Placement;
@@ -167,7 +167,7 @@ pub(crate) fn to_begin(
         let after: Vec<NodeId> = after
             .map(|owner| target.nodes()[usize::from(owner.0)].id)
             .collect();
-        for Exchange { add, remove } in exchanges(&before, &after) {
+        for Swap { add, remove } in swaps(&before, &after) {
             let lost = remove.is_some_and(|node| desired.gone.contains(&node));
             let urgency = match (add, remove) {
                 (_, Some(_)) if lost => Urgency::CopyLost,

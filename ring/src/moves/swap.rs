@@ -4,26 +4,26 @@ use crate::node::NodeId;
 
 /// One owner joins, one leaves, or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Exchange {
+pub(crate) struct Swap {
     pub(crate) add: Option<NodeId>,
     pub(crate) remove: Option<NodeId>,
 }
 
 /// The steps from one row to the other. Who joins takes the place of who leaves there, if one
 /// does; planned rows are in such an order that zones match (`transfer_plan.rs`).
-pub(crate) fn exchanges(before: &[NodeId], after: &[NodeId]) -> Vec<Exchange> {
+pub(crate) fn swaps(before: &[NodeId], after: &[NodeId]) -> Vec<Swap> {
     if before == after {
         return Vec::new();
     }
     let mut removes: Vec<NodeId> = before.to_vec();
     removes.retain(|node| !after.contains(node));
     let joins = |(_, node): &(usize, &NodeId)| !before.contains(node);
-    let mut exchanges = Vec::new();
+    let mut swaps = Vec::new();
     let mut without_place = Vec::new();
     for (place, node) in after.iter().enumerate().filter(joins) {
         let there = before.get(place);
         match removes.iter().position(|leaver| Some(leaver) == there) {
-            Some(at) => exchanges.push(Exchange {
+            Some(at) => swaps.push(Swap {
                 add: Some(*node),
                 remove: Some(removes.remove(at)),
             }),
@@ -32,17 +32,17 @@ pub(crate) fn exchanges(before: &[NodeId], after: &[NodeId]) -> Vec<Exchange> {
     }
     let mut removes = removes.into_iter();
     for node in without_place {
-        exchanges.push(Exchange {
+        swaps.push(Swap {
             add: Some(node),
             remove: removes.next(),
         });
     }
-    let left = removes.map(|leaver| Exchange {
+    let left = removes.map(|leaver| Swap {
         add: None,
         remove: Some(leaver),
     });
-    exchanges.extend(left);
-    exchanges
+    swaps.extend(left);
+    swaps
 }
 
 #[cfg(test)]
@@ -60,8 +60,8 @@ mod tests {
 
     fn between(before: &[u128], after: &[u128]) -> Vec<(Option<u128>, Option<u128>)> {
         let number = |node: Option<NodeId>| node.map(|node| node.0.as_u128());
-        let exchanges = exchanges(&ids(before), &ids(after));
-        exchanges
+        let swaps = swaps(&ids(before), &ids(after));
+        swaps
             .iter()
             .map(|it| (number(it.add), number(it.remove)))
             .collect()
