@@ -1,4 +1,5 @@
-//! Every interleaving of one write and one later read with the epochs of one move: N = 3, R = W = 2.
+//! Every interleaving of one write and one later read with the epochs of one move: N = 3, R and W
+//! such that they overlap.
 //!
 //! A state is: how far the operator published, what each node has learned (which it acknowledges at
 //! once and refuses older requests from), who has the write, and how far the write or the read is.
@@ -20,15 +21,27 @@ const P: PartitionId = PartitionId(0);
 /// A, B and C own the partition; D joins.
 const NODES: usize = 4;
 const A: usize = 0;
+const B: usize = 1;
 const D: usize = 3;
 
-/// What is believed of A while the move goes on.
+/// Who is given up, but runs, and goes on answering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leaver {
-    Alive,
-    /// Given up, but perhaps running: it goes on answering.
-    Zombie,
+enum Doubt {
+    Nobody,
+    /// A, from the beginning.
+    Leaver,
+    /// D, once READ_NEW is published.
+    Joiner,
 }
+
+/// R and W.
+#[derive(Clone, Copy, Debug)]
+struct Quorums {
+    read: u8,
+    write: u8,
+}
+
+const BOTH_TWO: Quorums = Quorums { read: 2, write: 2 };
 
 /// Where the stages lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +58,7 @@ enum Mistake {
     NoBarrierBeforeCommit,
     /// The operator ends the move without waiting after READ_NEW was taken back.
     NoBarrierBeforeAbort,
-    /// One more node may be behind.
+    /// One more node may be behind: B is taken for fenced, and answers.
     OneMoreBehind,
     NoJointQuorum,
     NoFence,
@@ -56,12 +69,13 @@ struct Script {
     placements: Vec<Placement>,
     /// The place of STREAM.
     stream: usize,
-    leaver: Leaver,
+    doubt: Doubt,
+    quorums: Quorums,
     mistake: Mistake,
 }
 
 impl Script {
-    fn new(path: Path, leaver: Leaver, mistake: Mistake) -> Self {
+    fn new(path: Path, doubt: Doubt, quorums: Quorums, mistake: Mistake) -> Self {
         let mut stages = vec![Stage::Dual, Stage::Stream, Stage::Verify, Stage::ReadNew];
         stages.push(match path {
             Path::ToCommit => Stage::Commit,
@@ -77,7 +91,7 @@ impl Script {
                     partition: P,
                     add: joins.map(id),
                     remove: Some(id(owners[A])),
-                    lost: leaver == Leaver::Zombie,
+                    lost: doubt == Doubt::Leaver,
                 })])
                 .unwrap(),
         ];
@@ -96,7 +110,8 @@ impl Script {
         Self {
             placements,
             stream: 2,
-            leaver,
+            doubt,
+            quorums,
             mistake,
         }
     }
@@ -137,18 +152,17 @@ impl Script {
             .first()
             .is_none_or(|next| next.stage < it.stage);
         let cancelled: BTreeSet<MoveId> = back.then_some(it.id).into_iter().collect();
-        let too_many = 2 + u8::from(self.mistake == Mistake::OneMoreBehind);
         let rules = Rules {
-            read_min: too_many,
-            write_min: too_many,
+            read_min: self.quorums.read,
+            write_min: self.quorums.write,
         };
-        let decided = advance(placement, &self.evidence(learned), rules, &cancelled).changes;
+        let decided = advance(placement, &self.evidence(at, learned), rules, &cancelled).changes;
         !decided.is_empty() && placement.apply(&decided).unwrap() == *next
     }
 
     /// Everything is done but what the nodes have not learned of: only sources that learned STREAM
     /// have given a snapshot.
-    fn evidence(&self, learned: [usize; NODES]) -> Evidence {
+    fn evidence(&self, published: usize, learned: [usize; NODES]) -> Evidence {
         let first = &self.placements[0];
         let it = first.moves()[0];
         let ids = self.members().map(|node| first.node(node).id);
@@ -160,9 +174,16 @@ impl Script {
             done.ready = true;
             done.streamed.from.clone_from(&gave);
             done.verified = ids.to_vec();
-            let zombie = self.leaver == Leaver::Zombie && at == A;
+            let believed_fenced = self.mistake == Mistake::OneMoreBehind && at == B;
+            let zombie = match self.doubt {
+                Doubt::Nobody => false,
+                Doubt::Leaver => at == A,
+                Doubt::Joiner => at == D && published > self.stream + 1,
+            };
             let report = NodeReport {
-                standing: if zombie {
+                standing: if believed_fenced {
+                    Standing::Fenced
+                } else if zombie {
                     Standing::GivenUp
                 } else {
                     Standing::Alive
@@ -294,8 +315,8 @@ impl Search {
     fn learned(&self, mut state: State, node: usize, epoch: u8) -> State {
         let stream = self.script.stream;
         let before = usize::from(state.learned[node]) < stream;
-        let source = node != D && (node != A || self.script.leaver == Leaver::Alive);
-        let alone = self.script.leaver == Leaver::Zombie || node == A;
+        let source = node != D && (node != A || self.script.doubt != Doubt::Leaver);
+        let alone = self.script.doubt == Doubt::Leaver || node == A;
         if before && usize::from(epoch) >= stream && source && alone && state.has & (1 << node) != 0
         {
             state.has |= 1 << D;
@@ -314,10 +335,11 @@ impl Search {
                     ..state
                 });
             }
+            let quorums = self.script.quorums;
             let sets = &self.write_sets[usize::from(state.stamp)];
             if sets
                 .iter()
-                .all(|set| (set & state.answered).count_ones() >= 2)
+                .all(|set| (set & state.answered).count_ones() >= quorums.write.into())
             {
                 for stamp in 0..=state.published {
                     self.push(State {
@@ -350,7 +372,7 @@ impl Search {
             let mut next = self.learned(state, node, state.stamp);
             next.answered |= bit;
             if state.reading {
-                if next.answered.count_ones() >= 2 {
+                if next.answered.count_ones() >= self.script.quorums.read.into() {
                     return true;
                 }
             } else {
@@ -362,38 +384,54 @@ impl Search {
     }
 }
 
-fn search(path: Path, leaver: Leaver, mistake: Mistake) -> (Option<State>, usize) {
-    let mut search = Search::new(Script::new(path, leaver, mistake));
+fn search(path: Path, doubt: Doubt, quorums: Quorums, mistake: Mistake) -> (Option<State>, usize) {
+    let mut search = Search::new(Script::new(path, doubt, quorums, mistake));
     let broken = search.run();
     (broken, search.visited)
 }
 
 #[test]
 fn no_interleaving_hides_an_acknowledged_write() {
+    let write_all = Quorums { read: 1, write: 3 };
+    // With W = 1 a lost leaver takes writes with it.
+    let read_all = Quorums { read: 3, write: 1 };
     for path in [Path::ToCommit, Path::Back] {
-        for leaver in [Leaver::Alive, Leaver::Zombie] {
-            let (broken, visited) = search(path, leaver, Mistake::None);
-            println!("{path:?}, leaver {leaver:?}: {visited} states");
-            assert_eq!(broken, None, "{path:?} {leaver:?}");
-            assert!(visited > 50_000, "{visited}");
+        for (doubt, quorums) in [
+            (Doubt::Nobody, BOTH_TWO),
+            (Doubt::Leaver, BOTH_TWO),
+            (Doubt::Nobody, write_all),
+            (Doubt::Leaver, write_all),
+            (Doubt::Nobody, read_all),
+            (Doubt::Joiner, BOTH_TWO),
+            (Doubt::Joiner, write_all),
+            (Doubt::Joiner, read_all),
+        ] {
+            if (path, doubt) == (Path::ToCommit, Doubt::Joiner) {
+                continue;
+            }
+            let (broken, visited) = search(path, doubt, quorums, Mistake::None);
+            println!("{path:?}, in doubt {doubt:?}, {quorums:?}: {visited} states");
+            assert_eq!(broken, None, "{path:?} {doubt:?} {quorums:?}");
+            assert!(visited > 20_000, "{visited}");
         }
     }
 }
 
 #[test]
 fn each_missing_rule_hides_one_in_some_interleaving() {
-    for (mistake, path, leaver) in [
+    for (mistake, path, doubt) in [
         (
             Mistake::NoBarrierBeforeCommit,
             Path::ToCommit,
-            Leaver::Alive,
+            Doubt::Nobody,
         ),
-        (Mistake::NoBarrierBeforeAbort, Path::Back, Leaver::Alive),
-        (Mistake::OneMoreBehind, Path::ToCommit, Leaver::Zombie),
-        (Mistake::NoJointQuorum, Path::ToCommit, Leaver::Alive),
-        (Mistake::NoFence, Path::ToCommit, Leaver::Alive),
+        (Mistake::NoBarrierBeforeAbort, Path::Back, Doubt::Nobody),
+        (Mistake::OneMoreBehind, Path::ToCommit, Doubt::Leaver),
+        (Mistake::OneMoreBehind, Path::Back, Doubt::Joiner),
+        (Mistake::NoJointQuorum, Path::ToCommit, Doubt::Nobody),
+        (Mistake::NoFence, Path::ToCommit, Doubt::Nobody),
     ] {
-        let (broken, visited) = search(path, leaver, mistake);
+        let (broken, visited) = search(path, doubt, BOTH_TWO, mistake);
         println!("{mistake:?}: {broken:?} after {visited} states");
         assert!(broken.is_some(), "{mistake:?} hides nothing");
     }
