@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::sleep;
 
 use super::metrics::MoveMetrics;
-use crate::clock::Clock;
+use crate::clock::{Clock, milliseconds};
 use crate::overload::{Allowance, Class, Overload, Throttle};
 
 /// Bytes a second that are left to moves when clients suffer, if the rate is not lower anyway.
@@ -103,8 +103,8 @@ impl MovePace {
 
     /// The most bytes of one page: of `most`, what the rate lets pass soon.
     pub(crate) fn page_bytes(&self, most: u64) -> u64 {
-        let soon = self.bytes_per_second() as f64 * LONGEST_PAGE.as_secs_f64();
-        most.min(soon as u64).max(1)
+        let soon = self.bytes_per_second() / 1000 * milliseconds(LONGEST_PAGE);
+        most.min(soon).max(1)
     }
 
     /// Leave to give one page; `None`: others take as many as may be at a time.

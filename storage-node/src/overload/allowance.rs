@@ -27,8 +27,8 @@ impl Allowance {
     }
 
     /// From now on so many; what is owed stays owed.
-    pub(crate) fn set_rate(&mut self, bytes_per_second: u64) {
-        self.bytes_per_second = bytes_per_second.max(1);
+    pub(crate) fn set_rate(&mut self, per_second: u64) {
+        self.per_second = per_second.max(1);
     }
 
     /// How long until all is paid for that was spent.

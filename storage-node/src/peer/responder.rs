@@ -16,8 +16,8 @@ use annulus_causality::{KeyState, RequestId};
 use annulus_proto::model::{ErrorCode, FieldRefused, RequestError, TimeToLive};
 use annulus_proto::peer::v1::{
     DigestReply, Gossip, InstallPlacement, InstallPlacementReply, KeyRef, Merge, MergeReason,
-    MergeReply, PeerError, Reach, ReachReply, ReadReply, Reply, Request, Write,
-    WriteReply, reply, request,
+    MergeReply, PeerError, Reach, ReachReply, ReadReply, Reply, Request, Write, WriteReply, reply,
+    request,
 };
 use annulus_ring::{Placement, RingEpoch};
 use tokio::sync::Semaphore;

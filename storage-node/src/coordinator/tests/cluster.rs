@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_causality::{KeyState, RequestId, VersionVector};
-use annulus_proto::model::{Consistency, Key, KeyspaceName, RequestError};
+use annulus_causality::{KeyState, VersionVector};
+use annulus_proto::model::{KeyspaceName, RequestError};
 use annulus_proto::peer::v1::{Reply, Request, reply, request};
 use annulus_ring::{NodeId, Placement, PlacementDocument};
 use bytes::Bytes;
@@ -18,10 +18,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ask::put_of;
+pub(crate) use super::ask::{Ask, shown};
+use super::filling::Filling;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{HintLimits, Limits};
 use crate::coordinator::{
-    Coordinator, CoordinatorMetrics, CoordinatorParts, Delete, Deleted, Found, Get, Put, Written,
+    Coordinator, CoordinatorMetrics, CoordinatorParts, Delete, Deleted, Found, Get, Written,
 };
 use crate::disk_pace::DiskStanding;
 use crate::entropy::SeededRandomness;
@@ -31,12 +34,11 @@ use crate::membership::{
     DiskState, GossipOptions, Membership, MembershipMetrics, MembershipParts, MembershipView,
     OwnState,
 };
-use crate::moves::{MoveMetrics, MoveOptions, MovePace, Moves, MovesParts};
+use crate::moves::Moves;
 use crate::overload::Overload;
 use crate::peer::{Call, PeerCallError, Peers, Reachability, Responder, Transport};
 use crate::placement::tests::{document_of, memory_replica_with};
 use crate::placement::{Home, PlacementStore};
-use crate::rebuild::{RebuildMetrics, RebuildOptions, Rebuilder, RebuilderParts};
 use crate::replica::{KeyAddress, Reclaim, ReclaimStep, Reclaimed, Replica, TombstoneRule};
 
 /// What is wrong with the way to a node.
@@ -147,24 +149,6 @@ impl Transport for MemoryTransport {
     }
 }
 
-/// How nodes of tests are filled.
-const REBUILD: RebuildOptions = RebuildOptions {
-    bytes_per_second: 1 << 30,
-    page_bytes: 1 << 20,
-    retry: Duration::from_millis(5),
-    longest_request: Duration::from_millis(100),
-    most_damaged: 3,
-};
-
-/// How nodes of tests move partitions: in pages of a few keys.
-const MOVES: MoveOptions = MoveOptions {
-    streams: 2,
-    page_bytes: 300,
-    retry: Duration::from_millis(5),
-    confirm_after: Duration::from_millis(20),
-    longest_request: Duration::from_millis(100),
-};
-
 /// One node.
 pub(crate) struct TestNode {
     pub(crate) id: NodeId,
@@ -244,31 +228,15 @@ impl TestNode {
             tasks: tasks.clone(),
             stop: CancellationToken::new(),
         });
-        let move_overload = overload.clone();
-        let rebuilder = Rebuilder::new(RebuilderParts {
-            replica: replica.clone(),
-            peers: peers.clone(),
-            placement: placement.clone(),
-            keyspaces: keyspaces.clone(),
+        let moves = Filling {
+            replica: &replica,
+            peers: &peers,
+            placement: &placement,
+            keyspaces: &keyspaces,
             overload,
-            clock: clock.clone(),
-            randomness: Arc::new(SeededRandomness::new(seed)),
-            options: REBUILD,
-            metrics: RebuildMetrics::default(),
-        });
-        tokio::spawn(rebuilder.run());
-        let move_metrics = MoveMetrics::default();
-        let (moving, time) = (move_overload, clock.clone());
-        let moves = Moves::new(MovesParts {
-            placement: placement.clone(),
-            replica: replica.clone(),
-            peers: peers.clone(),
-            keyspaces: keyspaces.clone(),
-            pace: MovePace::new(1 << 30, MOVES.streams, moving, time, move_metrics.clone()),
-            clock: clock.clone(),
-            options: MOVES,
-            metrics: move_metrics,
-        });
+            clock: &clock,
+        }
+        .start(seed);
         let coordinator = Coordinator::new(CoordinatorParts {
             placement: placement.clone(),
             keyspaces: keyspaces.clone(),
@@ -448,20 +416,6 @@ impl TestNode {
     }
 }
 
-pub(crate) fn put_of(ask: &Ask, value: &str) -> Put {
-    Put {
-        keyspace: ask.keyspace.clone(),
-        key: ask.key.clone(),
-        value: Bytes::from(value.to_owned()),
-        context: ask.context.clone().unwrap_or_default(),
-        ttl: None,
-        write: ask.write,
-        request_id: ask.request_id,
-        sloppy: ask.sloppy,
-        deadline: SystemClock.now() + ask.timeout,
-    }
-}
-
 /// As little room and patience as tests need.
 fn hint_limits() -> HintLimits {
     HintLimits {
@@ -477,94 +431,6 @@ fn sloppy_keyspaces() -> Keyspaces {
         ..Keyspace::new(KeyspaceName::kv(), ConflictPolicy::Siblings)
     };
     Keyspaces::new([kv])
-}
-
-pub(crate) fn shown(found: &Found) -> Vec<String> {
-    let value = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-    let live = found.state.live(found.now_ms);
-    live.filter_map(|sibling| sibling.value(found.now_ms))
-        .map(value)
-        .collect()
-}
-
-/// The parameters of a request, at their defaults but for what a test is about.
-#[derive(Debug, Clone)]
-pub(crate) struct Ask {
-    pub(crate) keyspace: KeyspaceName,
-    pub(crate) key: Key,
-    pub(crate) read: Option<Consistency>,
-    pub(crate) write: Option<Consistency>,
-    pub(crate) context: Option<VersionVector>,
-    pub(crate) request_id: Option<RequestId>,
-    pub(crate) sloppy: bool,
-    pub(crate) timeout: Duration,
-}
-
-impl Ask {
-    pub(crate) fn key(key: &str) -> Self {
-        Self {
-            keyspace: KeyspaceName::kv(),
-            key: Key::new(key.to_owned()).unwrap(),
-            read: None,
-            write: None,
-            context: None,
-            request_id: None,
-            sloppy: false,
-            timeout: Duration::from_secs(5),
-        }
-    }
-
-    pub(crate) fn lww(self) -> Self {
-        Self {
-            keyspace: KeyspaceName::data(),
-            ..self
-        }
-    }
-
-    pub(crate) fn r(self, level: &str) -> Self {
-        Self {
-            read: Some(level.parse().unwrap()),
-            ..self
-        }
-    }
-
-    pub(crate) fn w(self, level: &str) -> Self {
-        Self {
-            write: Some(level.parse().unwrap()),
-            ..self
-        }
-    }
-
-    pub(crate) fn context(self, context: &VersionVector) -> Self {
-        Self {
-            context: Some(context.clone()),
-            ..self
-        }
-    }
-
-    pub(crate) fn id(self, sequence: u64) -> Self {
-        Self {
-            request_id: Some(RequestId {
-                client: 99,
-                sequence,
-            }),
-            ..self
-        }
-    }
-
-    pub(crate) fn sloppy(self) -> Self {
-        Self {
-            sloppy: true,
-            ..self
-        }
-    }
-
-    pub(crate) fn within_ms(self, ms: u64) -> Self {
-        Self {
-            timeout: Duration::from_millis(ms),
-            ..self
-        }
-    }
 }
 
 /// Nodes that share a network and begin with the placement of epoch 1.

@@ -1,8 +1,10 @@
 //! Coordinators of several nodes together, over networks and disks in memory.
 
+mod ask;
 mod cluster;
 mod damage;
 mod deletes;
+mod filling;
 mod hints;
 mod history;
 mod moves;
@@ -14,4 +16,5 @@ mod sloppy;
 mod slow_disks;
 mod writes;
 
-pub(crate) use cluster::{Ask, TestNode};
+pub(crate) use ask::Ask;
+pub(crate) use cluster::TestNode;

@@ -253,7 +253,7 @@ async fn a_partition_moves_under_writes_and_nothing_is_lost() {
             if is_over.load(Ordering::Relaxed) {
                 break;
             }
-            let put = super::cluster::put_of(ask, "value");
+            let put = super::ask::put_of(ask, "value");
             nodes[turn % nodes.len()].put(put).await.unwrap();
             written.push(ask.clone());
             sleep(Duration::from_millis(2)).await; // paced: writes all through the move

@@ -59,8 +59,8 @@ impl Replica {
         let Ok(tree) = self.tree_root(partition).await else {
             return 0;
         };
-        let share = f64::from(tree.keys) / estimates.keys.max(1) as f64;
-        (estimates.bytes as f64 * share.min(1.0)) as u64
+        let keys = u64::from(tree.keys).min(estimates.keys);
+        estimates.bytes / estimates.keys.max(1) * keys
     }
 
     /// Resolves when there may be something to rebuild that there was not before.
