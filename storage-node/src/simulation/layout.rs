@@ -61,16 +61,21 @@ impl Layout {
         &self.disks
     }
 
-    /// The placement of an epoch. The owners are the same at every epoch, in another order of preference: so every
-    /// epoch changes every partition, and fences the one before it off.
+    /// The placement of an epoch. The owners are the same at every epoch, the first in its place and the others in
+    /// another order: so every epoch changes every partition, and fences the one before it off.
     pub fn placement(&self, epoch: u64) -> Placement {
         let count = u16::try_from(self.disks.len()).expect("a few nodes");
         let partitions = PartitionCount::new(PARTITIONS).expect("a power of two");
         let replicas = self.replicas;
-        let turn =
-            u16::try_from(epoch.saturating_sub(1) % u64::from(replicas)).expect("below replicas");
+        let others = replicas.saturating_sub(1).max(1);
+        let turn = epoch.saturating_sub(1) % u64::from(others);
+        let turn = u16::try_from(turn).expect("a few replicas");
+        let place_of = move |place: u16| match place {
+            0 => 0,
+            other => 1 + (other - 1 + turn) % others,
+        };
         let rows = partitions.ids().flat_map(|partition| {
-            let places = (0..replicas).map(move |place| (place + turn) % replicas);
+            let places = (0..replicas).map(place_of);
             places.map(move |place| NodeIndex((partition.0 + place) % count))
         });
         let document = PlacementDocument {
