@@ -1,10 +1,11 @@
 //! A manifest that cannot work is refused at once, with words that say what to change.
 
 use annulus_e2e::{
-    kvcluster::{FOUNDING, KvCluster, three_nodes},
+    kvcluster::{FOUNDING, KvCluster, annulus_api, three_nodes},
     namespace::{TestNamespace, with_namespace},
 };
 use anyhow::{Context, Result};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 /// HTTP status of a manifest that the API server understood and refused.
@@ -105,10 +106,13 @@ async fn changes_that_cannot_be_made_are_refused_or_reported() -> Result<()> {
         assert_eq!(code, INVALID, "{message}");
         assert!(message.contains("immutable"), "{message}");
 
-        let more = json!({"spec": {"pools": [{"name": "default", "nodes": 4, "storage": {"size": "1Gi"}}]}});
-        cluster.patch(more).await?;
+        let nodes = annulus_api(&namespace, "KVNode");
+        let drain = json!({"metadata": {"annotations": {"annulus.dev/drain": "true"}}});
+        nodes
+            .patch("orders-default-2", &PatchParams::default(), &Patch::Merge(drain))
+            .await?;
         let stalled = cluster.await_condition("Stalled", "True", FOUNDING).await?;
-        assert_eq!(stalled.reason, "ScalingNotSupported", "{stalled:?}");
+        assert_eq!(stalled.reason, "PlanImpossible", "{stalled:?}");
         assert!(!stalled.message.is_empty(), "{stalled:?}");
         assert_eq!(cluster.ring_epoch().await?, epoch, "the placement stays");
         assert_eq!(cluster.all_endpoints(3).await?.len(), 3, "the nodes stay");

@@ -10,6 +10,7 @@ mod dereference;
 mod drive_membership;
 mod gather_facts;
 mod ownership;
+mod units;
 mod update_status;
 mod validate;
 mod write_error;
@@ -37,6 +38,8 @@ use crate::watches::NotSynced;
 
 /// How soon a cluster that changes is looked at again.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// How soon a cluster in which data moves is looked at again: each look may bring a stage change.
+const MOVING_INTERVAL: Duration = Duration::from_secs(1);
 /// How soon a cluster at rest is looked at again, should no watch tell sooner.
 const STEADY_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -75,20 +78,16 @@ pub(crate) async fn reconcile<N: NodeClient>(
     context
         .metrics
         .reconciled(started.elapsed(), result.is_ok(), (context.now)());
-    let steady = result?;
+    let look_again_in = result?;
     context.backoff.succeeded(&ObjectRef::from_obj(&*cluster));
-    Ok(Action::requeue(if steady {
-        STEADY_INTERVAL
-    } else {
-        POLL_INTERVAL
-    }))
+    Ok(Action::requeue(look_again_in))
 }
 
-/// The steps. Says whether the cluster is at rest.
+/// The steps. Says when to look again.
 async fn run<N: NodeClient>(
     cluster: &KVCluster,
     context: &Context<N>,
-) -> Result<bool, ReconcileError> {
+) -> Result<Duration, ReconcileError> {
     let mut world = dereference(cluster, context).await?;
     let mut round = Round::default();
     let valid = match validate(cluster, &context.defaults) {
@@ -111,7 +110,9 @@ async fn run<N: NodeClient>(
     update_status(cluster, &world, &facts, context).await?;
     match facts.retrying.clone() {
         Some(message) => Err(ReconcileError::Retrying(message)),
-        None => Ok(facts.steady()),
+        None if facts.is_moving() => Ok(MOVING_INTERVAL),
+        None if facts.steady() => Ok(STEADY_INTERVAL),
+        None => Ok(POLL_INTERVAL),
     }
 }
 
@@ -125,7 +126,9 @@ pub(crate) fn on_error<N: NodeClient>(
     error: &ReconcileError,
     context: Arc<Context<N>>,
 ) -> Action {
-    let delay = context.backoff.failed(&ObjectRef::from_obj(&*cluster));
+    let reference = ObjectRef::from_obj(&*cluster);
+    context.watching.interrupted(&reference);
+    let delay = context.backoff.failed(&reference);
     tracing::warn!(
         cluster = cluster.name_any(),
         namespace = cluster.namespace(),

@@ -34,6 +34,8 @@ pub(crate) struct Context<N> {
     pub(crate) metrics: Arc<Metrics>,
     /// Delays after failures.
     pub(crate) backoff: Backoff,
+    /// Since when clusters have been looked at without a failure.
+    pub(crate) watching: Watching,
     /// The clock.
     pub(crate) now: fn() -> Timestamp,
     /// Randomness, fit for secrets.
@@ -44,8 +46,28 @@ impl<N> Context<N> {
     /// Drops what was noted of a cluster that is gone.
     pub(crate) fn forget(&self, name: &str, namespace: &str) {
         self.metrics.forget(name, namespace);
-        self.backoff
-            .succeeded(&ObjectRef::new(name).within(namespace));
+        let cluster = ObjectRef::new(name).within(namespace);
+        self.backoff.succeeded(&cluster);
+        self.watching.interrupted(&cluster);
+    }
+}
+
+/// Since when each cluster has been looked at without a failure. It is lost with the process, on
+/// purpose: who has just come back has not seen what happened meanwhile.
+#[derive(Clone, Default)]
+pub(crate) struct Watching {
+    since: Arc<Mutex<HashMap<ObjectRef<KVCluster>, Timestamp>>>,
+}
+
+impl Watching {
+    /// Since when; from now on, if it was not.
+    pub(crate) fn since(&self, cluster: &ObjectRef<KVCluster>, now: Timestamp) -> Timestamp {
+        *self.since.lock().entry(cluster.clone()).or_insert(now)
+    }
+
+    /// A look failed.
+    pub(crate) fn interrupted(&self, cluster: &ObjectRef<KVCluster>) {
+        self.since.lock().remove(cluster);
     }
 }
 

@@ -4,7 +4,7 @@ use kube::api::ObjectMeta;
 
 use crate::cluster_controller::NodeDefaults;
 use crate::crd::{
-    Consistency, ImagePullPolicy, KVCluster, KVClusterSpec, Pool, Rebalance, Resources, Storage,
+    Approval, Consistency, ImagePullPolicy, KVCluster, KVClusterSpec, Pool, Rebalance, Resources, Storage,
 };
 
 /// A cluster `shop/orders` as the API server would give it, with `nodes` nodes in one pool.
@@ -26,6 +26,8 @@ pub(crate) fn cluster(nodes: i32) -> KVCluster {
             nodes: None,
             pools: vec![pool("default", nodes)],
             rebalance: Rebalance::default(),
+            replace_after: "15m".into(),
+            approval: Approval::Automatic,
         },
         status: None,
     }

@@ -25,6 +25,13 @@ pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Annotation: what the pod was built from.
 pub const REVISION_ANNOTATION: &str = "annulus.dev/revision";
 
+/// Annotation of a KVCluster: the id of the plan that a person approved.
+pub const APPROVE_ANNOTATION: &str = "annulus.dev/approve";
+/// Annotation of a KVCluster: identities, separated by commas, of disks that never return.
+pub const DESTROYED_ANNOTATION: &str = "annulus.dev/destroyed-disks";
+/// Annotation of a KVNode: `true` has its data moved away.
+pub const DRAIN_ANNOTATION: &str = "annulus.dev/drain";
+
 const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 
 /// Selector of the operator's watches.

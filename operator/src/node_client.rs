@@ -4,15 +4,17 @@
 //! Every call has a deadline, and each opens its own connection: a node is asked a few times a
 //! minute, and a pod's address may belong to another pod by then.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
 use annulus_proto::admin::v1::admin_client::AdminClient;
 use annulus_proto::admin::v1::{
-    GetPlacementRequest, GetStatusRequest, GetStatusResponse, InstallPlacementRequest,
-    NodePhase as WirePhase,
+    GetMovesRequest, GetMovesResponse, GetPlacementRequest, GetStatusRequest, GetStatusResponse,
+    InstallPlacementRequest, Liveness, MoveReport as WireMove, NodePhase as WirePhase, PeerStatus,
+    SetStreamRateRequest,
 };
-use annulus_ring::{NodeId, Placement, RingEpoch};
+use annulus_ring::{MoveReport, NodeId, Placement, RingEpoch, Streamed};
 use thiserror::Error;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -59,6 +61,10 @@ pub(crate) struct NodeReport {
     pub(crate) data_bytes: u64,
     /// Free bytes of its disk.
     pub(crate) disk_free_bytes: u64,
+    /// Other members that it is connected to and believes to be alive.
+    pub(crate) sees: BTreeSet<NodeId>,
+    /// Writes that it keeps for owners that are away.
+    pub(crate) hints: u64,
     /// Comparisons with other owners that it has not completed in time.
     pub(crate) comparisons_overdue: u32,
     /// How often its data directory was opened.
@@ -78,6 +84,26 @@ pub(crate) struct HeldPlacement {
     pub(crate) fingerprint: u64,
 }
 
+/// What a node has done of the moves that name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MovesReport {
+    /// The placement that it has acknowledged.
+    pub(crate) acked: RingEpoch,
+    /// Its moves.
+    pub(crate) moves: Vec<MoveProgress>,
+}
+
+/// One move, as a node that it names reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MoveProgress {
+    /// What stage changes are decided by.
+    pub(crate) report: MoveReport,
+    /// Bytes to receive; 0: not known.
+    pub(crate) expected_bytes: u64,
+    /// Why it does not go on, for people; empty: nothing.
+    pub(crate) problem: String,
+}
+
 /// Speaks to nodes; `address` is the `host:port` of the admin service.
 pub(crate) trait NodeClient: Send + Sync + 'static {
     /// Who the node is and how it is.
@@ -90,6 +116,14 @@ pub(crate) trait NodeClient: Send + Sync + 'static {
         &self,
         address: &str,
         placement: &Placement,
+    ) -> impl Future<Output = Result<(), NodeError>> + Send;
+    /// What the node has done of its moves.
+    fn moves(&self, address: &str) -> impl Future<Output = Result<MovesReport, NodeError>> + Send;
+    /// Limits the bytes that moves send and receive, until the node's next start.
+    fn set_stream_rate(
+        &self,
+        address: &str,
+        bytes_per_second: u64,
     ) -> impl Future<Output = Result<(), NodeError>> + Send;
 }
 
@@ -143,15 +177,29 @@ impl NodeClient for GrpcNodeClient {
         client.install_placement(request).await.map_err(refusal)?;
         Ok(())
     }
+
+    async fn moves(&self, address: &str) -> Result<MovesReport, NodeError> {
+        let mut client = Self::connect(address).await?;
+        let answer = client.get_moves(GetMovesRequest {}).await;
+        moves(answer.map_err(refusal)?.into_inner())
+    }
+
+    async fn set_stream_rate(&self, address: &str, bytes_per_second: u64) -> Result<(), NodeError> {
+        let mut client = Self::connect(address).await?;
+        let request = SetStreamRateRequest { bytes_per_second };
+        client.set_stream_rate(request).await.map_err(refusal)?;
+        Ok(())
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
 fn refusal(status: Status) -> NodeError {
     let text = format!("{:?}: {}", status.code(), status.message());
     match status.code() {
-        Code::FailedPrecondition | Code::InvalidArgument | Code::NotFound => {
-            NodeError::Refused(text)
-        }
+        Code::FailedPrecondition
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::Unimplemented => NodeError::Refused(text),
         _ => NodeError::Unreachable(text),
     }
 }
@@ -181,10 +229,61 @@ fn report(answer: GetStatusResponse) -> Result<NodeReport, NodeError> {
         vnodes: answer.vnodes,
         data_bytes: answer.data_bytes,
         disk_free_bytes: answer.disk_free_bytes,
+        sees: answer.peers.iter().filter_map(seen).collect(),
+        hints: answer.hints.iter().map(|kept| kept.hints).sum(),
         comparisons_overdue: answer.comparisons_overdue,
         generation: answer.generation,
         version: answer.version,
     })
+}
+
+/// A peer that is connected and believed to be alive.
+fn seen(peer: &PeerStatus) -> Option<NodeId> {
+    let alive = matches!(peer.liveness(), Liveness::Unspecified | Liveness::Alive);
+    let id = peer.node_id.parse().ok()?;
+    (peer.connected && alive).then_some(id)
+}
+
+/// Reads the reports of moves, refusing those that cannot be read: a stage change decided by half
+/// of a report would be wrong.
+fn moves(answer: GetMovesResponse) -> Result<MovesReport, NodeError> {
+    Ok(MovesReport {
+        acked: RingEpoch(answer.acked_epoch),
+        moves: answer
+            .moves
+            .into_iter()
+            .map(one_move)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn one_move(wire: WireMove) -> Result<MoveProgress, NodeError> {
+    let id = wire.id.parse();
+    let id = id.map_err(|_| NodeError::Answer(format!("{:?} names no move", wire.id)))?;
+    Ok(MoveProgress {
+        report: MoveReport {
+            id,
+            ready: wire.ready,
+            streamed: Streamed {
+                bytes: wire.streamed_bytes,
+                keys: wire.streamed_keys,
+                from: ids(&wire.streamed_from)?,
+            },
+            verified: ids(&wire.verified)?,
+            drained: ids(&wire.drained)?,
+            cleaned: wire.cleaned,
+        },
+        expected_bytes: wire.expected_bytes,
+        problem: wire.problem,
+    })
+}
+
+fn ids(texts: &[String]) -> Result<Vec<NodeId>, NodeError> {
+    let id = |text: &String| {
+        text.parse()
+            .map_err(|_| NodeError::Answer(format!("{text:?} is no node's UUID")))
+    };
+    texts.iter().map(id).collect()
 }
 
 fn phase(phase: WirePhase) -> NodePhase {
@@ -210,6 +309,46 @@ mod tests {
         let report = report(answer).unwrap();
         assert_eq!(report.holds, None);
         assert_eq!(report.phase, NodePhase::WaitingForPlacement);
+    }
+
+    #[test]
+    fn a_node_sees_who_is_connected_and_not_suspect() {
+        let peer = |id: u128, connected, liveness: Liveness| PeerStatus {
+            node_id: Uuid::from_u128(id).to_string(),
+            connected,
+            liveness: liveness.into(),
+            ..PeerStatus::default()
+        };
+        let answer = GetStatusResponse {
+            node_id: Uuid::from_u128(7).to_string(),
+            peers: vec![
+                peer(1, true, Liveness::Alive),
+                peer(2, false, Liveness::Alive),
+                peer(3, true, Liveness::Suspect),
+            ],
+            ..GetStatusResponse::default()
+        };
+        let sees = report(answer).unwrap().sees;
+        assert_eq!(sees, BTreeSet::from([NodeId(Uuid::from_u128(1))]));
+    }
+
+    #[test]
+    fn a_report_of_moves_is_taken_whole_or_not_at_all() {
+        let source = Uuid::from_u128(3);
+        let wire = |id: &str, from: &str| GetMovesResponse {
+            acked_epoch: 9,
+            moves: vec![WireMove {
+                id: id.to_owned(),
+                streamed_from: vec![from.to_owned()],
+                ..WireMove::default()
+            }],
+        };
+        let read = moves(wire("e8-p7", &source.to_string())).unwrap();
+        assert_eq!(read.acked, RingEpoch(9));
+        assert_eq!(read.moves[0].report.streamed.from, [NodeId(source)]);
+        for broken in [wire("seven", &source.to_string()), wire("e8-p7", "three")] {
+            assert!(matches!(moves(broken), Err(NodeError::Answer(_))));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::args::RunArgs;
 use crate::cluster_controller::NodeDefaults;
-use crate::context::{Backoff, Context};
+use crate::context::{Backoff, Context, Watching};
 use crate::leader_election::Elector;
 use crate::metrics::Metrics;
 use crate::node_client::GrpcNodeClient;
@@ -119,6 +119,7 @@ async fn work(
             },
             metrics: metrics.clone(),
             backoff: Backoff::default(),
+            watching: Watching::default(),
             now: clock::now,
             random: entropy::random,
         };

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use annulus_ring::Placement;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -58,20 +59,20 @@ pub(crate) async fn apply<N: NodeClient>(
     Applied { errors, key_made }
 }
 
-/// The nodes that are to exist: those of the ring once it is founded, before that those of the
-/// spec. A changed spec neither adds to a founded ring nor takes from it.
+/// The nodes that are to exist: those of the spec, and those that the ring still has.
 pub(crate) fn seats(cluster: &ValidCluster, world: &World) -> BTreeMap<String, NodeSeat> {
-    let Some(ring) = world.ring.placement() else {
-        return cluster.nodes.clone();
-    };
-    let members = ring.nodes().iter();
-    members
-        .filter_map(|member| {
+    let mut seats = cluster.nodes.clone();
+    let members = world.ring.placement().map(Placement::nodes);
+    for member in members.unwrap_or_default() {
+        if seats.contains_key(&member.name) {
+            continue;
+        }
+        if let Some(seat) = cluster.seat_of(&member.name) {
             let capacity = member.capacity.get();
-            let seat = cluster.seat_of(&member.name)?;
-            Some((member.name.clone(), NodeSeat { capacity, ..seat }))
-        })
-        .collect()
+            seats.insert(member.name.clone(), NodeSeat { capacity, ..seat });
+        }
+    }
+    seats
 }
 
 async fn apply_cluster<N: NodeClient>(
@@ -118,7 +119,7 @@ async fn apply_node<N: NodeClient>(
     let Some(pool) = cluster.pools.get(&seat.pool) else {
         return Ok(());
     };
-    let record = record(view);
+    let record = record(view, cluster.nodes.contains_key(name));
     let source = NodeSource {
         name,
         seat,
@@ -149,13 +150,23 @@ async fn apply_node<N: NodeClient>(
     Ok(())
 }
 
-fn record(view: &NodeView) -> NodeRecord {
+fn record(view: &NodeView, is_wanted: bool) -> NodeRecord {
     let recorded = view.node.as_deref().map(|node| &node.spec);
     let reported = view.report.as_ref().map(|report| report.id.to_string());
+    let claim = match &reported {
+        Some(_) => view.claim.as_deref().and_then(ResourceExt::uid),
+        None => recorded.and_then(|spec| spec.claim.clone()),
+    };
     NodeRecord {
         image: recorded.map(|spec| spec.image.clone()),
         zone: view.zone.clone(),
         node_id: reported.or_else(|| recorded.and_then(|spec| spec.node_id.clone())),
+        claim,
+        desired_state: if is_wanted && !view.drains() {
+            DesiredNodeState::Active
+        } else {
+            DesiredNodeState::Draining
+        },
     }
 }
 

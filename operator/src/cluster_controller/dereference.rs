@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use annulus_ring::Placement;
+use annulus_ring::{NodeId, Placement};
 use futures::StreamExt;
 use futures::stream;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use kube::api::Api;
 use kube::runtime::reflector::Store;
@@ -20,7 +21,7 @@ use crate::cluster_controller::ownership::is_left_over;
 use crate::context::Context;
 use crate::crd::{KVCluster, KVNode, KVRing};
 use crate::names;
-use crate::node_client::{NodeClient, NodeReport};
+use crate::node_client::{MovesReport, NodeClient, NodeReport};
 
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 /// How many nodes are asked at the same time.
@@ -51,6 +52,8 @@ pub(crate) struct NodeView {
     pub(crate) zone: Option<String>,
     /// What it says of itself.
     pub(crate) report: Option<NodeReport>,
+    /// What it says of its moves, if there are any in the ring.
+    pub(crate) moves: Option<MovesReport>,
     /// Whether its pod was built from something else than the present spec; known after apply.
     pub(crate) outdated: bool,
 }
@@ -126,11 +129,30 @@ impl NodeView {
         Some(format!("{host}:{}", names::ADMIN_PORT))
     }
 
-    /// Whether it ever reported an identity.
-    pub(crate) fn seen_before(&self) -> bool {
-        self.node
-            .as_deref()
-            .is_some_and(|node| node.spec.node_id.is_some())
+    /// The identity that it reported last, if it ever did.
+    pub(crate) fn recorded(&self) -> Option<NodeId> {
+        let recorded = self.node.as_deref()?.spec.node_id.as_ref()?;
+        recorded.parse().ok()
+    }
+
+    /// Whether its claim is not the one any more that this identity was reported from.
+    pub(crate) fn claim_changed(&self) -> bool {
+        let recorded = self.node.as_deref().and_then(|node| node.spec.claim.as_ref());
+        let present = self.claim.as_deref().and_then(ResourceExt::uid);
+        recorded.is_some_and(|recorded| present.as_ref() != Some(recorded))
+    }
+
+    /// Since when the ring's member of this name has been missing, as was recorded.
+    pub(crate) fn missing_since(&self) -> Option<Timestamp> {
+        let status = self.node.as_deref()?.status.as_ref()?;
+        status.missing_since.as_ref().map(|since| since.0)
+    }
+
+    /// Whether a person wants its data moved away.
+    pub(crate) fn drains(&self) -> bool {
+        let node = self.node.as_deref();
+        let note = node.and_then(|node| node.annotations().get(names::DRAIN_ANNOTATION));
+        note.is_some_and(|value| value == "true")
     }
 
     fn machine(&self) -> Option<&str> {
@@ -157,7 +179,8 @@ pub(crate) async fn dereference<N: NodeClient>(
     }
     let ring = ring.as_ref().map_or(RingView::Absent, RingView::of);
     let mut nodes = cached(context, &name, &namespace);
-    ask_nodes(&mut nodes, &context.nodes).await;
+    let moves = ring.placement().is_some_and(|ring| !ring.moves().is_empty());
+    ask_nodes(&mut nodes, &context.nodes, moves).await;
     find_zones(&mut nodes, &context.client).await;
     Ok(World {
         nodes,
@@ -234,17 +257,28 @@ fn belongs<K: Resource>(object: &K, cluster: &str, namespace: &str) -> bool {
             .is_some_and(|label| label == cluster)
 }
 
-/// Asks every running node who and how it is. One that does not answer is left without report;
+/// Asks every running node who and how it is, and of its moves, if there are any. One that does not answer is left without report;
 /// so is one that answers under another name, for its address was another pod's.
-async fn ask_nodes<N: NodeClient>(nodes: &mut BTreeMap<String, NodeView>, client: &N) {
+async fn ask_nodes<N: NodeClient>(
+    nodes: &mut BTreeMap<String, NodeView>,
+    client: &N,
+    of_moves: bool,
+) {
     let questions = nodes
         .iter()
         .filter_map(|(name, view)| view.admin_address().map(|address| (name.clone(), address)));
     let questions: Vec<(String, String)> = questions.collect();
-    let answers: Vec<(String, NodeReport)> = stream::iter(questions)
+    let answers: Vec<(String, NodeReport, Option<MovesReport>)> = stream::iter(questions)
         .map(|(name, address)| async move {
             match client.status(&address).await {
-                Ok(report) if report.name == name => Some((name, report)),
+                Ok(report) if report.name == name => {
+                    let moves = if of_moves {
+                        ask_of_moves(&name, &address, client).await
+                    } else {
+                        None
+                    };
+                    Some((name, report, moves))
+                }
                 Ok(report) => {
                     tracing::debug!(node = name, address, answered = report.name, "another node");
                     None
@@ -259,8 +293,23 @@ async fn ask_nodes<N: NodeClient>(nodes: &mut BTreeMap<String, NodeView>, client
         .filter_map(|answer| async move { answer })
         .collect()
         .await;
-    for (name, report) in answers {
-        nodes.entry(name).or_default().report = Some(report);
+    for (name, report, moves) in answers {
+        let view = nodes.entry(name).or_default();
+        (view.report, view.moves) = (Some(report), moves);
+    }
+}
+
+async fn ask_of_moves<N: NodeClient>(
+    name: &str,
+    address: &str,
+    client: &N,
+) -> Option<MovesReport> {
+    match client.moves(address).await {
+        Ok(moves) => Some(moves),
+        Err(error) => {
+            tracing::warn!(node = name, %error, "node does not say how its moves are");
+            None
+        }
     }
 }
 

@@ -1,31 +1,38 @@
 //! Carries out what `membership` decides: the thin driver of that state machine.
 //!
 //! After each step that succeeded it asks again, so that a founding goes from the record to the
-//! last node in one run. A node that cannot be reached is not an error: the next run asks it.
+//! last node in one run. A node that cannot be reached is not an error: the next run asks it. At
+//! most one epoch a run: what the next one is decided by must be asked for after it was handed over.
 
-use annulus_ring::Placement;
+use std::collections::BTreeSet;
+
+use annulus_ring::{MoveLimits, Placement};
 use futures::StreamExt;
 use futures::stream;
 use kube::ResourceExt;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::reflector::ObjectRef;
+use serde_json::json;
 use uuid::Builder;
 
 use crate::cluster_controller::apply::{delete, described};
 use crate::cluster_controller::build;
-use crate::cluster_controller::dereference::{RingView, World};
+use crate::cluster_controller::dereference::{NodeView, RingView, World};
 use crate::cluster_controller::validate::ValidCluster;
 use crate::cluster_controller::write_error::WriteError;
 use crate::context::Context;
-use crate::crd::{KVNode, KVRing, RetentionPolicy};
+use crate::crd::{DesiredNodeState, KVCluster, KVNode, KVRing, RetentionPolicy};
 use crate::membership::{Desired, Founder, Observed, ObservedNode, Plan, Seat, Step, found, next};
 use crate::names::FIELD_MANAGER;
 use crate::node_client::{HeldPlacement, NodeClient};
 use crate::status::Reason;
 
 /// Steps in one run: record, hand over, look again.
-const MAX_STEPS: usize = 4;
+const MAX_STEPS: usize = 5;
 /// Nodes that a placement is handed to at the same time.
 const CONCURRENT_HANDOVERS: usize = 16;
+/// Nodes that are told their rate at the same time.
+const CONCURRENT_RATES: usize = 32;
 
 /// What one round did.
 pub(crate) struct MembershipRound {
@@ -55,10 +62,23 @@ pub(crate) async fn drive_membership<N: NodeClient>(
         round.errors.push(error);
         return round;
     }
-    let desired = desired(cluster);
+    let desired = desired(cluster, world);
+    limit_rates(cluster, world, context).await;
+    let mut offered = BTreeSet::new();
+    let mut recorded = false;
     for _ in 0..MAX_STEPS {
-        let plan = next(&observed(cluster, world), &desired);
+        let seen = observed(cluster, world, context, &offered);
+        let plan = next(&seen, &desired);
         let step = plan.step.clone();
+        match &step {
+            Step::Record(_) if recorded => break,
+            Step::Record(_) => {
+                recorded = true;
+                offered.clear();
+            }
+            Step::HandOver(nodes) => offered.extend(nodes.iter().cloned()),
+            _ => {}
+        }
         round.plan = Some(plan);
         let went_on = match take(&step, cluster, &desired, world, context, &mut round).await {
             Ok(went_on) => went_on,
@@ -109,7 +129,14 @@ async fn take<N: NodeClient>(
             round.events.push((Reason::RingRebuilt, text));
             Ok(true)
         }
-        Step::HandOver(nodes) => Ok(hand_over(nodes, world, context).await),
+        Step::HandOver(nodes) => {
+            hand_over(nodes, world, context).await;
+            Ok(true)
+        }
+        Step::Record(placement) => {
+            record(Placement::clone(placement), cluster, world, context).await?;
+            Ok(true)
+        }
     }
 }
 
@@ -124,15 +151,7 @@ fn first_placement<N>(
     let id = id.try_into().expect("split at sixteen bytes");
     let cluster_id = Builder::from_random_bytes(id).into_uuid();
     let seed = u64::from_le_bytes(seed[..8].try_into().expect("eight bytes of sixteen"));
-    found(
-        &cluster.name,
-        &cluster.namespace,
-        founders,
-        desired,
-        cluster_id,
-        seed,
-    )
-    .map_err(|error| WriteError::Refused {
+    found(founders, desired, cluster_id, seed).map_err(|error| WriteError::Refused {
         object: format!("KVRing {}", cluster.name),
         message: error.to_string(),
     })
@@ -200,14 +219,10 @@ async fn read_placement<N: NodeClient>(
     }
 }
 
-/// Hands the recorded placement over; notes who holds it now. Says whether anybody took it.
-async fn hand_over<N: NodeClient>(
-    nodes: &[String],
-    world: &mut World,
-    context: &Context<N>,
-) -> bool {
+/// Hands the recorded placement over; notes who holds it now.
+async fn hand_over<N: NodeClient>(nodes: &[String], world: &mut World, context: &Context<N>) {
     let Some(placement) = world.ring.placement().cloned() else {
-        return false;
+        return;
     };
     let targets = nodes.iter().filter_map(|name| {
         let address = world.nodes.get(name)?.admin_address()?;
@@ -243,12 +258,36 @@ async fn hand_over<N: NodeClient>(
             report.holds = Some(held);
         }
     }
-    !taken.is_empty()
 }
 
-/// Removes nodes that never belonged to a ring. Garbage collection takes their pods; their
-/// claims go only when the user asked for it and the node itself says that its disk is empty: one
-/// that never ran may have a claim that was kept from an older cluster, with all its data.
+/// Tells the members that take part in moves how fast they may copy. A node that has started anew
+/// since has forgotten it, so it is told each time.
+async fn limit_rates<N: NodeClient>(cluster: &ValidCluster, world: &World, context: &Context<N>) {
+    let Some(ring) = world.ring.placement().filter(|ring| !ring.moves().is_empty()) else {
+        return;
+    };
+    let members = ring.nodes().iter().filter_map(|member| {
+        let view = world.nodes.get(&member.name)?;
+        let takes_part = view.moves.as_ref().is_some_and(|it| !it.moves.is_empty());
+        view.admin_address().filter(|_| takes_part)
+    });
+    let addresses: Vec<String> = members.collect();
+    stream::iter(addresses)
+        .for_each_concurrent(CONCURRENT_RATES, |address| async move {
+            let told = context
+                .nodes
+                .set_stream_rate(&address, cluster.bytes_per_second)
+                .await;
+            if let Err(error) = told {
+                tracing::debug!(address, %error, "cannot limit the rate");
+            }
+        })
+        .await;
+}
+
+/// Removes nodes that neither the spec nor the ring has. Garbage collection takes their pods; their
+/// claims go first, for only the node itself can say that its disk is empty, and only when the
+/// user asked for it.
 async fn remove_surplus<N>(
     nodes: &[String],
     cluster: &ValidCluster,
@@ -260,14 +299,11 @@ async fn remove_surplus<N>(
         let Some(view) = world.nodes.get(name) else {
             continue;
         };
-        if let Some(node) = view.node.as_deref() {
-            delete(&kvnodes, node).await?;
-        }
         let pool = cluster
             .seat_of(name)
             .and_then(|seat| cluster.pools.get(&seat.pool));
         let wanted = pool.is_some_and(|pool| pool.storage.when_scaled == RetentionPolicy::Delete);
-        let empty = view.report.as_ref().is_some_and(|it| it.holds.is_none());
+        let empty = is_empty(view, world.ring.placement());
         if let (true, true, Some(claim)) = (wanted, empty, view.claim.as_deref()) {
             delete(
                 &Api::namespaced(context.client.clone(), &cluster.namespace),
@@ -275,12 +311,56 @@ async fn remove_surplus<N>(
             )
             .await?;
         }
+        if let Some(node) = view.node.as_deref() {
+            let gone = json!({"spec": {"desiredState": DesiredNodeState::Gone}});
+            if node.spec.desired_state != DesiredNodeState::Gone {
+                let params = PatchParams {
+                    field_manager: Some(FIELD_MANAGER.to_owned()),
+                    ..PatchParams::default()
+                };
+                let written = kvnodes.patch(name, &params, &Patch::Merge(gone)).await;
+                written.map_err(|error| WriteError::new(described(node), &error))?;
+            }
+            delete(&kvnodes, node).await?;
+        }
     }
     Ok(())
 }
 
-fn desired(cluster: &ValidCluster) -> Desired {
+/// Whether a disk can go: the node says that nothing is on it, and the ring, if there is one, does
+/// not know it. One that never ran may have a claim that was kept from an older cluster, with all
+/// its data; one that belongs to another ring is not ours to judge.
+fn is_empty(view: &NodeView, ring: Option<&Placement>) -> bool {
+    let Some(report) = &view.report else {
+        return false;
+    };
+    match (report.holds, ring) {
+        (None, None) => true,
+        (None, Some(ring)) => ring.node_by_id(report.id).is_none(),
+        (Some(_), None) => false,
+        (Some(held), Some(ring)) => {
+            held.cluster_id == ring.cluster_id()
+                && held.epoch <= ring.epoch()
+                && ring.node_by_id(report.id).is_none()
+                && report.vnodes == 0
+                && report.hints == 0
+        }
+    }
+}
+
+fn desired(cluster: &ValidCluster, world: &World) -> Desired {
+    let ring = world.ring.placement();
+    let factor = ring.map_or(cluster.replication_factor, |ring| {
+        ring.replication_factor().get()
+    });
     Desired {
+        cluster: cluster.name.clone(),
+        namespace: cluster.namespace.clone(),
+        rules: cluster.rules(factor),
+        limits: MoveLimits::default(),
+        bytes_per_second: cluster.bytes_per_second,
+        replace_after: cluster.replace_after,
+        approval: cluster.approval,
         nodes: cluster
             .nodes
             .iter()
@@ -299,17 +379,33 @@ fn desired(cluster: &ValidCluster) -> Desired {
 }
 
 /// The nodes as the state machine sees them. A claim without a KVNode is no node.
-fn observed(cluster: &ValidCluster, world: &World) -> Observed {
+fn observed<N>(
+    cluster: &ValidCluster,
+    world: &World,
+    context: &Context<N>,
+    offered: &BTreeSet<String>,
+) -> Observed {
     let nodes = world.nodes.iter().filter(|(_, view)| view.node.is_some());
+    let now = (context.now)();
+    let reference = ObjectRef::<KVCluster>::new(&cluster.name).within(&cluster.namespace);
     Observed {
+        now,
+        watched_since: context.watching.since(&reference, now),
+        destroyed: cluster.destroyed.clone(),
+        approved: cluster.approved.clone(),
+        offered: offered.clone(),
         ring: world.ring.placement().cloned(),
         founded_before: cluster.founded_before,
         nodes: nodes
             .map(|(name, view)| {
                 let node = ObservedNode {
                     zone: view.zone.clone(),
-                    seen_before: view.seen_before(),
+                    recorded: view.recorded(),
+                    claim_changed: view.claim_changed(),
                     report: view.report.clone(),
+                    moves: view.moves.clone(),
+                    missing_since: view.missing_since(),
+                    drain: view.drains(),
                 };
                 (name.clone(), node)
             })

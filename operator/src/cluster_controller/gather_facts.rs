@@ -10,7 +10,8 @@ use crate::cluster_controller::drive_membership::MembershipRound;
 use crate::cluster_controller::validate::ValidCluster;
 use crate::cluster_controller::write_error::WriteError;
 use crate::crd::KVCluster;
-use crate::membership::{Blocked, Finding, Step, availability, zone_spread};
+use crate::membership::{Blocked, Finding, Moving, Phase, Step, availability, zone_spread};
+use crate::names::APPROVE_ANNOTATION;
 use crate::status::{Facts, Reason, RingFacts, listed};
 
 /// What a run did.
@@ -73,9 +74,24 @@ pub(crate) fn gather_facts(
         disks: disks(round),
         outdated: outdated.map(|(name, _)| name.clone()).collect(),
         events: round.events(),
+        joining: joining(ring, &nodes),
+        moving: moving(round).cloned(),
         nodes,
         ready,
     }
+}
+
+/// Nodes that are to exist and are not in the ring yet: that they do not serve is no loss.
+fn joining(ring: Option<&Placement>, nodes: &[String]) -> Vec<String> {
+    let Some(ring) = ring else {
+        return Vec::new();
+    };
+    let is_new = |name: &&String| ring.nodes().iter().all(|node| node.name != **name);
+    nodes.iter().filter(is_new).cloned().collect()
+}
+
+fn moving(round: &Round) -> Option<&Moving> {
+    round.membership.as_ref()?.plan.as_ref()?.moving.as_ref()
 }
 
 fn node_names(valid: Option<&ValidCluster>, world: &World) -> Vec<String> {
@@ -176,6 +192,9 @@ fn stalled(world: &World, round: &Round) -> Option<(Reason, String)> {
     if let Some(reason) = findings.iter().find_map(wish_beyond_the_ring) {
         return Some(reason);
     }
+    if let Some(reason) = moving(round).and_then(waits_for_a_person) {
+        return Some(reason);
+    }
     round.errors().find_map(|error| match error {
         WriteError::Refused { .. } => Some((Reason::ObjectRefused, error.to_string())),
         WriteError::Unknown { .. } => None,
@@ -197,34 +216,23 @@ fn why_blocked(blocked: &Blocked) -> (Reason, String) {
     }
 }
 
+fn waits_for_a_person(moving: &Moving) -> Option<(Reason, String)> {
+    if let Some(problem) = &moving.problem {
+        return Some((Reason::PlanImpossible, problem.clone()));
+    }
+    (moving.phase == Phase::AwaitingApproval).then(|| {
+        let id = &moving.plan_id;
+        let text = format!("annotate the KVCluster with {APPROVE_ANNOTATION}={id}");
+        (Reason::AwaitingApproval, text)
+    })
+}
+
 fn wish_beyond_the_ring(finding: &Finding) -> Option<(Reason, String)> {
     match finding {
-        Finding::OtherNodes {
-            missing,
-            surplus,
-            resized,
-        } => {
-            let parts = [
-                ("not in it", missing),
-                ("no longer wanted", surplus),
-                ("resized", resized),
-            ];
-            let parts: Vec<String> = parts
-                .iter()
-                .filter(|(_, nodes)| !nodes.is_empty())
-                .map(|(what, nodes)| format!("{what}: {}", listed(nodes)))
-                .collect();
-            let text = format!(
-                "the ring cannot be changed in this release ({})",
-                parts.join("; ")
-            );
-            Some((Reason::ScalingNotSupported, text))
-        }
         Finding::OtherShape { ring, spec } => Some((
             Reason::RingMismatch,
             format!(
-                "the ring has {} partitions and {} copies, the spec asks for {} and {}",
-                ring.0, ring.1, spec.0, spec.1
+                "the ring has {ring} partitions, the spec asks for {spec}"
             ),
         )),
         Finding::Replaced { .. } | Finding::ForeignDisk { .. } => None,
@@ -239,19 +247,23 @@ fn disks(round: &Round) -> Vec<(Reason, String)> {
     let findings = plan
         .map(|plan| plan.findings.as_slice())
         .unwrap_or_default();
+    // What the replacement waits for, if it does; it names the node first.
+    let when = |node: &String| {
+        let waits = moving(round).map(|moving| moving.waits.as_slice());
+        let mut waits = waits.unwrap_or_default().iter();
+        let wait = waits.find_map(|wait| wait.strip_prefix(&format!("{node} lost its disk; ")));
+        wait.unwrap_or("it is being replaced").to_owned()
+    };
     let disk = |finding: &Finding| match finding {
         Finding::Replaced { node } => Some((
             Reason::NodeReplaced,
-            format!(
-                "{node} lost its disk and runs on an empty one; it stays outside the ring, \
-                 the other copies are intact"
-            ),
+            format!("{node} lost its disk and runs on an empty one; {}", when(node)),
         )),
         Finding::ForeignDisk { node } => Some((
             Reason::ForeignDisk,
             format!("{node} runs on a disk that is not its own"),
         )),
-        Finding::OtherNodes { .. } | Finding::OtherShape { .. } => None,
+        Finding::OtherShape { .. } => None,
     };
     findings.iter().filter_map(disk).collect()
 }

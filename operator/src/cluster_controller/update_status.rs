@@ -1,5 +1,6 @@
 //! Last step: say what was found and done. Written only when it differs.
 
+use annulus_ring::Placement;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType};
@@ -13,7 +14,7 @@ use crate::context::Context;
 use crate::crd::{KVCluster, KVNode, KVNodeStatus, NodePhase};
 use crate::names::{self, FIELD_MANAGER};
 use crate::node_client::{NodeClient, NodeReport};
-use crate::status::{EventLevel, Facts, Reason, changes, report};
+use crate::status::{EventLevel, Facts, Reason, changes, is_news, milestones, report};
 
 const MIB_64: u64 = 64 << 20;
 const GIB: u64 = 1 << 30;
@@ -26,11 +27,13 @@ pub(crate) async fn update_status<N: NodeClient>(
     context: &Context<N>,
 ) -> Result<(), ReconcileError> {
     let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
-    update_nodes(&name, &namespace, world, context).await?;
     let old = cluster.status.as_ref();
-    let new = report(&name, facts, old, &Time((context.now)()));
+    let now = Time((context.now)());
+    let new = report(&name, facts, old, &now);
     context.metrics.conditions(cluster, &new.conditions);
-    if old != Some(&new) {
+    let figures_are_due = is_news(old, &new, &now);
+    update_nodes(&name, &namespace, world, figures_are_due, context).await?;
+    if old != Some(&new) && figures_are_due {
         let clusters: Api<KVCluster> = Api::namespaced(context.client.clone(), &namespace);
         let patch = json!({
             "apiVersion": KVCluster::api_version(&()),
@@ -52,6 +55,13 @@ pub(crate) async fn update_status<N: NodeClient>(
     }
     for (reason, message) in &facts.events {
         publish(cluster, *reason, message, context).await;
+    }
+    if !figures_are_due {
+        return Ok(());
+    }
+    let before = old.and_then(|old| old.operation.as_ref());
+    for (reason, message) in milestones(before, new.operation.as_ref()) {
+        publish(cluster, reason, &message, context).await;
     }
     let before = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
     for change in changes(before, &new.conditions) {
@@ -86,6 +96,7 @@ async fn update_nodes<N>(
     cluster: &str,
     namespace: &str,
     world: &World,
+    figures_are_due: bool,
     context: &Context<N>,
 ) -> Result<(), ReconcileError> {
     let nodes: Api<KVNode> = Api::namespaced(context.client.clone(), namespace);
@@ -94,8 +105,13 @@ async fn update_nodes<N>(
             continue;
         };
         let address = names::node_host(cluster, namespace, name);
-        let new = node_status(node.status.clone().unwrap_or_default(), address, view);
-        if node.status.as_ref() == Some(&new) {
+        let old = node.status.clone().unwrap_or_default();
+        let mut new = node_status(old.clone(), address, view);
+        new.missing_since = is_missing(name, view, world.ring.placement(), &old)
+            .then(|| old.missing_since.clone())
+            .map(|since| since.unwrap_or_else(|| Time((context.now)())));
+        let figures_only = (new.phase, &new.missing_since) == (old.phase, &old.missing_since);
+        if node.status.as_ref() == Some(&new) || (figures_only && !figures_are_due) {
             continue;
         }
         let patch = json!({
@@ -115,6 +131,24 @@ async fn update_nodes<N>(
         }
     }
     Ok(())
+}
+
+/// Whether the ring's member of this name is missing. One that serves and missed one question is
+/// not.
+fn is_missing(
+    name: &str,
+    view: &NodeView,
+    ring: Option<&Placement>,
+    old: &KVNodeStatus,
+) -> bool {
+    let members = ring.map(Placement::nodes).unwrap_or_default();
+    let Some(member) = members.iter().find(|node| node.name == name) else {
+        return false;
+    };
+    match &view.report {
+        Some(report) => report.id != member.id,
+        None => !view.serves() || old.missing_since.is_some(),
+    }
 }
 
 /// The node's status. A serving node that missed one question keeps what it said before.
@@ -140,6 +174,7 @@ fn reported(address: String, report: &NodeReport, old: &KVNodeStatus) -> KVNodeS
         disk_free_bytes: coarse(report.disk_free_bytes, old.disk_free_bytes, GIB),
         generation: signed(report.generation),
         version: report.version.clone(),
+        missing_since: None,
     }
 }
 

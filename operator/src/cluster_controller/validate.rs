@@ -3,12 +3,15 @@
 //! CEL in the CRD has refused most mistakes already; this step repeats what the other steps
 //! rely on (an older CRD may be installed) and adds what no rule on one object can know.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
+use annulus_ring::{NodeId, Rules};
 use kube::ResourceExt;
 use thiserror::Error;
 
-use crate::crd::{Consistency, ImagePullPolicy, KVCluster, MAX_NODES_PER_POOL, Pool};
+use crate::cluster_controller::units::{bytes, duration};
+use crate::crd::{Approval, Consistency, ImagePullPolicy, KVCluster, MAX_NODES_PER_POOL, Pool};
 use crate::names;
 
 /// Longest name of a cluster.
@@ -68,6 +71,16 @@ pub(crate) enum InvalidSpec {
         /// What it holds.
         value: String,
     },
+    /// A text that is no quantity of its kind.
+    #[error("{field} is {value:?}: write {expected}")]
+    Text {
+        /// Path in the spec, or the annotation.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// How it is written.
+        expected: &'static str,
+    },
 }
 
 /// What the operator's installation says of nodes whose cluster does not.
@@ -108,6 +121,16 @@ pub(crate) struct ValidCluster {
     pub(crate) pools: BTreeMap<String, Pool>,
     /// The nodes that the spec asks for, by name.
     pub(crate) nodes: BTreeMap<String, NodeSeat>,
+    /// Bytes that moves send or receive per second and node at most.
+    pub(crate) bytes_per_second: u64,
+    /// How long a node may be missing before it is given up.
+    pub(crate) replace_after: Duration,
+    /// Whether data moves without being asked.
+    pub(crate) approval: Approval,
+    /// The plan that a person approved.
+    pub(crate) approved: Option<String>,
+    /// Disks of which a person says that they never return.
+    pub(crate) destroyed: BTreeSet<NodeId>,
 }
 
 /// The place of a node in the spec.
@@ -138,6 +161,26 @@ impl ValidCluster {
             ordinal: ordinal.parse().ok()?,
             capacity,
         })
+    }
+
+    /// The smallest quorums that a promise rests on, with as many copies as the ring has and as the
+    /// spec asks for: the default ones, where they overlap.
+    pub(crate) fn rules(&self, ring_factor: u8) -> Rules {
+        let of = |factor: u8| {
+            let read = copies("read", &self.consistency.read, factor).unwrap_or(factor.into());
+            let write = copies("write", &self.consistency.write, factor).unwrap_or(factor.into());
+            if read + write > usize::from(factor) {
+                return (read, write);
+            }
+            let majority = usize::from(factor) / 2 + 1;
+            (majority, majority)
+        };
+        let (one, other) = (of(ring_factor), of(self.replication_factor));
+        let narrow = |copies: usize| u8::try_from(copies).unwrap_or(u8::MAX);
+        Rules {
+            read_min: narrow(one.0.min(other.0)),
+            write_min: narrow(one.1.min(other.1)),
+        }
     }
 
     /// Whether data must outlive the KVCluster: then the context key must, too.
@@ -186,7 +229,40 @@ pub(crate) fn validate(
         quorum: read.max(write),
         pools,
         nodes,
+        bytes_per_second: rate(&spec.rebalance.max_bytes_per_second)?,
+        replace_after: duration(&spec.replace_after).ok_or_else(|| InvalidSpec::Text {
+            field: "replaceAfter",
+            value: spec.replace_after.clone(),
+            expected: "a number and s, m, h or d, such as 15m",
+        })?,
+        approval: spec.approval,
+        approved: cluster.annotations().get(names::APPROVE_ANNOTATION).cloned(),
+        destroyed: destroyed(cluster)?,
     })
+}
+
+fn rate(text: &str) -> Result<u64, InvalidSpec> {
+    let rate = bytes(text).filter(|bytes| *bytes > 0);
+    rate.ok_or_else(|| InvalidSpec::Text {
+        field: "rebalance.maxBytesPerSecond",
+        value: text.to_owned(),
+        expected: "bytes above 0, such as 50Mi",
+    })
+}
+
+fn destroyed(cluster: &KVCluster) -> Result<BTreeSet<NodeId>, InvalidSpec> {
+    let Some(text) = cluster.annotations().get(names::DESTROYED_ANNOTATION) else {
+        return Ok(BTreeSet::new());
+    };
+    let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
+    let read = |id: &str| {
+        id.parse().map_err(|_| InvalidSpec::Text {
+            field: names::DESTROYED_ANNOTATION,
+            value: id.to_owned(),
+            expected: "identities of nodes (kubectl get kvn -o wide), separated by commas",
+        })
+    };
+    ids.map(read).collect()
 }
 
 fn check_name(name: &str, max: usize) -> Result<(), InvalidSpec> {
@@ -415,6 +491,52 @@ mod tests {
             "orders",
         ] {
             assert_eq!(cluster.seat_of(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn promises_rest_on_the_smaller_quorum_of_both_numbers_of_copies() {
+        let rules = |read: &str, write: &str, factor| {
+            let mut cluster = fixtures::cluster(5);
+            cluster.spec.consistency = Consistency {
+                read: read.into(),
+                write: write.into(),
+            };
+            let cluster = validate(&cluster, &fixtures::defaults()).unwrap();
+            let rules = cluster.rules(factor);
+            (rules.read_min, rules.write_min)
+        };
+        assert_eq!(rules("quorum", "quorum", 3), (2, 2));
+        assert_eq!(rules("quorum", "quorum", 5), (2, 2), "three copies to be");
+        assert_eq!(rules("one", "all", 3), (1, 3));
+        assert_eq!(rules("one", "one", 3), (2, 2), "nothing was promised");
+    }
+
+    #[test]
+    fn what_says_how_and_when_to_move_is_read() {
+        let mut cluster = fixtures::cluster(3);
+        let disk = "00000000-0000-0000-0000-000000000007";
+        let notes = [
+            (names::APPROVE_ANNOTATION, "1234abcd".to_owned()),
+            (names::DESTROYED_ANNOTATION, format!("{disk}, ")),
+        ];
+        let notes = notes.map(|(key, value)| (key.to_owned(), value));
+        cluster.metadata.annotations = Some(BTreeMap::from(notes));
+        let valid = validate(&cluster, &fixtures::defaults()).unwrap();
+        assert_eq!(valid.bytes_per_second, 50 << 20);
+        assert_eq!(valid.replace_after, Duration::from_secs(900));
+        assert_eq!(valid.approved.as_deref(), Some("1234abcd"));
+        assert_eq!(valid.destroyed.len(), 1);
+        for (key, value) in [("rate", "0"), ("after", "soon"), ("disk", "seven")] {
+            let refused = refused(|c| match key {
+                "rate" => c.spec.rebalance.max_bytes_per_second = value.into(),
+                "after" => c.spec.replace_after = value.into(),
+                _ => {
+                    let note = (names::DESTROYED_ANNOTATION.to_owned(), value.to_owned());
+                    c.metadata.annotations = Some(BTreeMap::from([note]));
+                }
+            });
+            assert!(matches!(refused, InvalidSpec::Text { .. }), "{key}");
         }
     }
 

@@ -83,10 +83,9 @@ pub struct KVClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<ImagePullPolicy>,
 
-    /// Copies of every key (N), each on another node. Immutable.
+    /// Copies of every key (N), each on another node. When it changes, copies are made or given up.
     #[serde(default = "default_replication_factor")]
     #[schemars(range(min = 1, max = 9))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("replicationFactor is immutable"))]
     pub replication_factor: i32,
 
     /// How many copies answer a request that does not say so itself.
@@ -116,6 +115,27 @@ pub struct KVClusterSpec {
     /// Limits of moving partitions between nodes.
     #[serde(default)]
     pub rebalance: Rebalance,
+
+    /// How long a node may be missing before it is given up, such as `15m`: one whose disk is lost
+    /// is replaced then.
+    #[serde(default = "default_replace_after")]
+    #[schemars(length(min = 2, max = 12), regex(pattern = r"^[0-9]+(s|m|h|d)$"))]
+    pub replace_after: String,
+
+    /// Whether data moves without being asked. With `Manual` it moves after
+    /// `status.operation.plan.id` was written to the annotation `annulus.dev/approve`.
+    #[serde(default)]
+    pub approval: Approval,
+}
+
+/// Whether data moves without being asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Approval {
+    /// It does.
+    #[default]
+    Automatic,
+    /// A person approves each plan.
+    Manual,
 }
 
 /// When a container's image is pulled.
@@ -290,6 +310,10 @@ impl Default for Rebalance {
 
 fn default_replication_factor() -> i32 {
     3
+}
+
+fn default_replace_after() -> String {
+    "15m".to_owned()
 }
 
 fn default_partitions() -> i32 {

@@ -75,6 +75,33 @@ pub struct Operation {
     /// Whether changing the spec back ends it without harm.
     #[serde(default)]
     pub cancellable: bool,
+    /// What is to move; absent where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<OperationPlan>,
+    /// When the figures were renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated: Option<Time>,
+}
+
+/// What is to move, as estimated before it began.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationPlan {
+    /// Its name: the same for as long as the same nodes, weights and copies are desired.
+    #[serde(default)]
+    pub id: String,
+    /// Moves of one copy of one partition each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moves: Option<i64>,
+    /// Bytes to copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+    /// Seconds that copying takes at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<i64>,
+    /// From which node to which, and how many; the largest only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<String>,
 }
 
 /// What an operation does.
@@ -82,4 +109,16 @@ pub struct Operation {
 pub enum OperationType {
     /// The cluster's first placement is made and handed to its nodes.
     Founding,
+    /// Nodes join.
+    ScaleOut,
+    /// Nodes leave.
+    ScaleIn,
+    /// The copies of a lost node are made anew.
+    Replace,
+    /// A node's data is moved away; it stays.
+    Drain,
+    /// Another number of copies is kept.
+    ChangeReplicationFactor,
+    /// Data is spread anew.
+    Rebalance,
 }

@@ -5,6 +5,7 @@
 //! by no `KVNode`: garbage collection must never delete data.
 #![expect(clippy::duplicated_attributes, reason = "columns are alike")]
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,9 @@ pub struct KVNodeSpec {
     /// Identity of the node's disk, a UUID; known once it reports for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_id: Option<String>,
+    /// Uid of the claim that it was reported from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
 }
 
 /// What the operator wants of a node.
@@ -101,6 +105,9 @@ pub struct KVNodeStatus {
     /// Version of the program that it runs.
     #[serde(default)]
     pub version: String,
+    /// Since when the ring's node of this name has not answered, or another disk has in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Time>,
 }
 
 /// What a node is doing, as far as the operator knows.

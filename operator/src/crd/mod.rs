@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use crate::status::{ConditionType, Reason};
 
 pub use kvcluster::{
-    Consistency, ImagePullPolicy, KVCluster, KVClusterSpec, MAX_NODES_PER_POOL, Pool, Rebalance,
+    Approval, Consistency, ImagePullPolicy, KVCluster, KVClusterSpec, MAX_NODES_PER_POOL, Pool, Rebalance,
     Resources, RetentionPolicy, Storage,
 };
-pub use kvcluster_status::{KVClusterStatus, Operation, OperationType};
+pub use kvcluster_status::{KVClusterStatus, Operation, OperationPlan, OperationType};
 pub use kvnode::{DesiredNodeState, KVNode, KVNodeSpec, KVNodeStatus, NodePhase};
 pub use kvring::{KVRing, KVRingSpec, RingDocumentError, RingMove, RingNode, RingNodeState};
 

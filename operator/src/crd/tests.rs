@@ -164,7 +164,6 @@ fn the_scaled_count_needs_a_single_pool() {
 #[test]
 fn what_cannot_change_on_a_living_cluster_is_immutable() {
     assert!(update_refused(|c| c.spec.partitions = 512).contains("partitions is immutable"));
-    assert!(update_refused(|c| c.spec.replication_factor = 2).contains("is immutable"));
     assert!(update_refused(|c| c.spec.pools[0].name = "new".into()).contains("pool"));
 }
 

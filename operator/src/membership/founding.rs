@@ -9,7 +9,8 @@ use annulus_ring::{
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::membership::step::{Desired, Founder};
+use crate::membership::step::Founder;
+use crate::membership::view::Desired;
 use crate::names;
 
 /// Why no ring can be founded. Nothing was changed.
@@ -28,8 +29,6 @@ pub(crate) enum FoundingError {
 
 /// Makes the first placement. `cluster_id` and `seed` are random.
 pub(crate) fn found(
-    cluster: &str,
-    namespace: &str,
     founders: &[Founder],
     desired: &Desired,
     cluster_id: Uuid,
@@ -37,7 +36,7 @@ pub(crate) fn found(
 ) -> Result<Placement, FoundingError> {
     let nodes: Vec<Node> = founders
         .iter()
-        .map(|founder| node(cluster, namespace, founder))
+        .map(|founder| node(&desired.cluster, &desired.namespace, founder))
         .collect();
     Ok(annulus_ring::found(
         cluster_id,
@@ -48,7 +47,8 @@ pub(crate) fn found(
     )?)
 }
 
-fn node(cluster: &str, namespace: &str, founder: &Founder) -> Node {
+/// The member that a node becomes.
+pub(super) fn node(cluster: &str, namespace: &str, founder: &Founder) -> Node {
     let host = names::node_host(cluster, namespace, &founder.name);
     let address = |port: i32| format!("{host}:{port}");
     Node {

@@ -4,47 +4,9 @@ use std::collections::BTreeMap;
 
 use annulus_ring::{NodeId, Placement, RingEpoch};
 
+use crate::membership::moving::{Moving, look};
+use crate::membership::view::{Desired, Observed, ObservedNode};
 use crate::node_client::{HeldPlacement, NodeReport};
-
-/// What is seen of the ring.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Observed {
-    /// The recorded placement.
-    pub(crate) ring: Option<Placement>,
-    /// Whether the cluster's status says that a ring was founded once.
-    pub(crate) founded_before: bool,
-    /// All nodes that exist in the API, by name.
-    pub(crate) nodes: BTreeMap<String, ObservedNode>,
-}
-
-/// What is seen of one node.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ObservedNode {
-    /// Its zone, once known.
-    pub(crate) zone: Option<String>,
-    /// Whether it has ever reported an identity.
-    pub(crate) seen_before: bool,
-    /// What it says now, if it answers.
-    pub(crate) report: Option<NodeReport>,
-}
-
-/// What the spec asks of the ring.
-#[derive(Clone, Debug)]
-pub(crate) struct Desired {
-    /// The nodes, by name.
-    pub(crate) nodes: BTreeMap<String, Seat>,
-    /// Q.
-    pub(crate) partitions: u32,
-    /// N.
-    pub(crate) replication_factor: u8,
-}
-
-/// A node's place in the ring to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seat {
-    /// Weight.
-    pub(crate) capacity: u32,
-}
 
 /// What to do next, and what was noticed on the way.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) step: Step,
     /// What is not as it should be, and not for this step to mend.
     pub(crate) findings: Vec<Finding>,
+    /// How the ring changes, if it does.
+    pub(crate) moving: Option<Moving>,
 }
 
 /// One step. Each is safe to repeat, and safe to be cut off in.
@@ -60,7 +24,7 @@ pub(crate) struct Plan {
 pub(crate) enum Step {
     /// Wait until these nodes have said who they are.
     AwaitNodes(Vec<String>),
-    /// Remove nodes that the spec asked for before the founding and does not ask for now.
+    /// Remove nodes that the spec does not ask for and the ring does not have (any more).
     RemoveSurplus(Vec<String>),
     /// Found the ring from these nodes, and record it.
     Found(Vec<Founder>),
@@ -68,6 +32,8 @@ pub(crate) enum Step {
     RecordHeld(String),
     /// Hand the recorded placement to these nodes.
     HandOver(Vec<String>),
+    /// Record the placement of the next epoch.
+    Record(Box<Placement>),
     /// Nothing: every member that answers holds the recorded placement.
     Hold,
     /// Nothing, until a person has decided.
@@ -111,21 +77,12 @@ pub(crate) enum Finding {
         /// Name of the node.
         node: String,
     },
-    /// The spec asks for other nodes than the ring has.
-    OtherNodes {
-        /// Asked for, but not in the ring.
-        missing: Vec<String>,
-        /// In the ring, but not asked for.
-        surplus: Vec<String>,
-        /// In the ring with another capacity.
-        resized: Vec<String>,
-    },
     /// The spec asks for another kind of ring than there is.
     OtherShape {
-        /// Partitions and copies of the ring.
-        ring: (u32, u8),
-        /// Partitions and copies that the spec asks for.
-        spec: (u32, u8),
+        /// Partitions of the ring.
+        ring: u32,
+        /// Partitions that the spec asks for.
+        spec: u32,
     },
 }
 
@@ -136,6 +93,7 @@ pub(crate) fn next(observed: &Observed, desired: &Desired) -> Plan {
         None => Plan {
             step: without_ring(observed, desired),
             findings: Vec::new(),
+            moving: None,
         },
     }
 }
@@ -199,7 +157,7 @@ fn remove_surplus(observed: &Observed, surplus: &[&String]) -> Step {
         observed
             .nodes
             .get(**name)
-            .is_some_and(|node| node.report.is_some() || !node.seen_before)
+            .is_some_and(|node| node.report.is_some() || node.recorded.is_none())
     });
     if empty.is_empty() {
         return Step::AwaitNodes(unknown.into_iter().cloned().collect());
@@ -209,12 +167,13 @@ fn remove_surplus(observed: &Observed, surplus: &[&String]) -> Step {
 
 /// A placement is recorded: every member is to hold it.
 fn with_ring(ring: &Placement, observed: &Observed, desired: &Desired) -> Plan {
-    let mut findings = spec_findings(ring, desired);
+    let mut findings: Vec<Finding> = other_shape(ring, desired).into_iter().collect();
     let mut behind = Vec::new();
     let mut ahead: Option<(&str, RingEpoch)> = None;
     for (name, report) in reports(observed) {
         match standing(ring, name, report) {
             Standing::Current | Standing::NoMember => {}
+            Standing::Behind if observed.offered.contains(name) => {}
             Standing::Behind => behind.push(name.to_owned()),
             Standing::Ahead(epoch) => {
                 if ahead.is_none_or(|(_, most)| epoch > most) {
@@ -235,16 +194,50 @@ fn with_ring(ring: &Placement, observed: &Observed, desired: &Desired) -> Plan {
                 return Plan {
                     step: Step::Blocked(Blocked::RingConflict(text)),
                     findings,
+                    moving: None,
                 };
             }
         }
     }
-    let step = match ahead {
-        Some((name, _)) => Step::RecordHeld(name.to_owned()),
-        None if behind.is_empty() => Step::Hold,
-        None => Step::HandOver(behind),
+    if let Some((name, _)) = ahead {
+        // Whatever is decided by an old record would be wrong.
+        return Plan {
+            step: Step::RecordHeld(name.to_owned()),
+            findings,
+            moving: None,
+        };
+    }
+    let (moving, next) = look(ring, observed, desired);
+    let surplus = surplus(ring, observed, desired);
+    let step = match next {
+        _ if !behind.is_empty() => Step::HandOver(behind),
+        Some(next) => Step::Record(Box::new(next)),
+        None if !surplus.is_empty() => Step::RemoveSurplus(surplus),
+        None => Step::Hold,
     };
-    Plan { step, findings }
+    Plan {
+        step,
+        findings,
+        moving,
+    }
+}
+
+/// Nodes that neither the spec nor the ring has. Only while most members confirm the recorded
+/// placement: an old one, restored from a backup, may lack nodes that own something.
+fn surplus(ring: &Placement, observed: &Observed, desired: &Desired) -> Vec<String> {
+    let confirms = |member: &&annulus_ring::Node| {
+        let held = observed.report_of(member).and_then(|report| report.holds);
+        held.is_some_and(|held| held.epoch == ring.epoch())
+    };
+    if ring.nodes().iter().filter(confirms).count() * 2 <= ring.nodes().len() {
+        return Vec::new();
+    }
+    let is_member = |name: &String| ring.nodes().iter().any(|node| node.name == *name);
+    let names = observed.nodes.keys();
+    names
+        .filter(|name| !desired.nodes.contains_key(*name) && !is_member(name))
+        .cloned()
+        .collect()
 }
 
 /// How a node that answers stands to the recorded placement.
@@ -282,47 +275,10 @@ fn standing(ring: &Placement, name: &str, report: &NodeReport) -> Standing {
     }
 }
 
-fn spec_findings(ring: &Placement, desired: &Desired) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let members: BTreeMap<&str, u32> = ring
-        .nodes()
-        .iter()
-        .map(|node| (node.name.as_str(), node.capacity.get()))
-        .collect();
-    let missing: Vec<String> = desired
-        .nodes
-        .keys()
-        .filter(|name| !members.contains_key(name.as_str()))
-        .cloned()
-        .collect();
-    let surplus: Vec<String> = members
-        .keys()
-        .filter(|name| !desired.nodes.contains_key(**name))
-        .map(|name| (*name).to_owned())
-        .collect();
-    let resized: Vec<String> = desired
-        .nodes
-        .iter()
-        .filter(|(name, seat)| {
-            members
-                .get(name.as_str())
-                .is_some_and(|capacity| *capacity != seat.capacity)
-        })
-        .map(|(name, _)| name.clone())
-        .collect();
-    if !(missing.is_empty() && surplus.is_empty() && resized.is_empty()) {
-        findings.push(Finding::OtherNodes {
-            missing,
-            surplus,
-            resized,
-        });
-    }
-    let ring = (ring.partitions().get(), ring.replication_factor().get());
-    let spec = (desired.partitions, desired.replication_factor);
-    if ring != spec {
-        findings.push(Finding::OtherShape { ring, spec });
-    }
-    findings
+/// The number of partitions is the one thing that a ring cannot change.
+fn other_shape(ring: &Placement, desired: &Desired) -> Option<Finding> {
+    let (ring, spec) = (ring.partitions().get(), desired.partitions);
+    (ring != spec).then_some(Finding::OtherShape { ring, spec })
 }
 
 fn reports(observed: &Observed) -> impl Iterator<Item = (&str, &NodeReport)> {

@@ -2,7 +2,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::membership::Moving;
 use crate::status::facts::{Facts, listed};
+use crate::status::operation::{change_of, phase_name};
 use crate::status::reason::{ConditionType, EventLevel, Reason};
 
 /// A condition before it is dated.
@@ -78,6 +80,9 @@ fn obstacle(facts: &Facts) -> Option<(Reason, String)> {
             format!("not serving: {}", facts.missing()),
         ));
     }
+    if let Some(moving) = &facts.moving {
+        return Some((change_of(moving.kind), under_way(moving)));
+    }
     if !ring.pending.is_empty() {
         return Some((Reason::HandingOver, format!("to {}", listed(&ring.pending))));
     }
@@ -85,6 +90,11 @@ fn obstacle(facts: &Facts) -> Option<(Reason, String)> {
         .retrying
         .clone()
         .map(|message| (Reason::Retrying, message))
+}
+
+/// Steady in its words: the figures are the operation's.
+fn under_way(moving: &Moving) -> String {
+    format!("{}: see status.operation", phase_name(moving.phase))
 }
 
 fn ready(facts: &Facts) -> Verdict {
@@ -141,6 +151,9 @@ fn progressing(facts: &Facts) -> Verdict {
             Reason::Founding,
             facts.waiting_for.clone().unwrap_or_default(),
         );
+    }
+    if let Some(moving) = &facts.moving {
+        return verdict(true, change_of(moving.kind), under_way(moving));
     }
     if !facts.outdated.is_empty() {
         return verdict(

@@ -2,7 +2,7 @@
 
 use annulus_ring::RingEpoch;
 
-use crate::membership::{Availability, ZoneSpread};
+use crate::membership::{Availability, Moving, Phase, ZoneSpread};
 use crate::status::reason::Reason;
 
 /// All that is known of a cluster after a round of the reconcile loop.
@@ -18,6 +18,10 @@ pub(crate) struct Facts {
     pub(crate) nodes: Vec<String>,
     /// Those of them that serve.
     pub(crate) ready: Vec<String>,
+    /// Those of them that are not in the ring yet.
+    pub(crate) joining: Vec<String>,
+    /// How the ring changes, if it does.
+    pub(crate) moving: Option<Moving>,
     /// The founding's next wait, in words.
     pub(crate) waiting_for: Option<String>,
     /// The ring; none before it is founded.
@@ -51,15 +55,22 @@ impl Facts {
         let missing: Vec<&str> = self
             .nodes
             .iter()
-            .filter(|name| !self.ready.contains(name))
+            .filter(|name| !self.ready.contains(name) && !self.joining.contains(name))
             .map(String::as_str)
             .collect();
         listed(&missing)
     }
 
-    /// Whether all nodes serve.
+    /// Whether all nodes serve that are in the ring, or are to found it.
     pub(crate) fn all_ready(&self) -> bool {
-        self.ready.len() == self.nodes.len()
+        let mut nodes = self.nodes.iter();
+        nodes.all(|name| self.ready.contains(name) || self.joining.contains(name))
+    }
+
+    /// Whether data moves: then each look may bring a stage change.
+    pub(crate) fn is_moving(&self) -> bool {
+        let phase = self.moving.as_ref().map(|moving| moving.phase);
+        matches!(phase, Some(Phase::Moving | Phase::Joining))
     }
 
     /// Whether there is nothing left to do or to wish.
@@ -72,6 +83,7 @@ impl Facts {
             && self.all_ready()
             && self.stalled.is_none()
             && self.retrying.is_none()
+            && self.moving.is_none()
             && self.disks.is_empty()
     }
 }

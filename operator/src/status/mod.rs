@@ -6,10 +6,13 @@
 mod conditions;
 mod facts;
 mod operation;
+mod pace;
 mod reason;
 mod report;
 
 pub(crate) use conditions::changes;
 pub(crate) use facts::{Facts, RingFacts, listed};
+pub(crate) use operation::milestones;
+pub(crate) use pace::is_news;
 pub(crate) use reason::{ConditionType, EventLevel, Reason, conditions_page};
 pub(crate) use report::report;

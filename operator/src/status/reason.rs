@@ -140,7 +140,7 @@ reasons! {
     QuorumLost, Warning, "Some partitions have too few serving copies for the default quorum.", "Bring back the nodes that the message names. Requests with a lower consistency may still succeed.";
     AllCopies, Silent, "Every copy of every partition serves.", "None needed.";
     CopiesMissing, Silent, "Some partitions have fewer serving copies than replicationFactor.", "Bring back the nodes that the message names.";
-    NodeReplaced, Warning, "The disk of a node was lost: an empty node runs in its place. It stays outside the ring; the other copies of its data are intact.", "Do not delete further claims. Replacing a member by moving partitions is not in this release; restore the disk if you can.";
+    NodeReplaced, Warning, "The disk of a node was lost: an empty node runs in its place. The other copies of its data are intact, and are copied to it after spec.replaceAfter.", "Do not delete further claims. If the message says what holds the replacement up, see to that; to have it replaced at once, name its identity in the annotation annulus.dev/destroyed-disks.";
     ForeignDisk, Warning, "A node runs on a disk of another ring, or of another node. It is given no placement.", "Give the node the claim that belongs to it.";
     RevisionPending, Normal, "Some pods were built from an older spec or by an older operator.", "Delete those pods one at a time, waiting for Ready in between, to bring them up to date.";
     ZonesSpread, Silent, "The copies of each partition are in as many zones as possible.", "None needed.";
@@ -151,8 +151,17 @@ reasons! {
     ComparedInTime, Silent, "Every partition was compared within the bound.", "None needed.";
     ComparisonsOverdue, Warning, "Nodes have not compared some partitions with their other owners within the bound.", "Are those owners away? Otherwise see background_share and the comparisons' metrics of the nodes that the message names.";
     InvalidSpec, Warning, "The spec cannot be carried out.", "Change the spec as the message says.";
-    ScalingNotSupported, Warning, "The spec asks for other nodes than the ring has. This release cannot change a founded ring; the nodes of the ring go on being looked after.", "Set the number and the capacity of nodes back to what the message names.";
-    RingMismatch, Warning, "The disks hold a ring of another shape than the spec asks for.", "Set partitions and replicationFactor to those of the ring (make the KVCluster anew), or use other disks.";
+    ScalingOut, Normal, "Nodes join, and get their share of the data.", "Wait; `annulus status --watch` shows how far it is. Set the number of nodes back to call it off.";
+    ScalingIn, Normal, "Nodes leave, after their data was moved away.", "Wait. Set the number of nodes back to call it off.";
+    ReplacingNode, Warning, "The copies of a node whose disk was lost are made anew from the others.", "Wait, and lose no further disk.";
+    DrainingNode, Normal, "The data of a node is moved away, because its KVNode is annotated so.", "Wait. Remove the annotation annulus.dev/drain to call it off.";
+    ChangingReplicationFactor, Normal, "Copies are made or given up, until there are as many as replicationFactor says.", "Wait. Set it back to call it off.";
+    Rebalancing, Normal, "Data is spread anew, after a change of capacity or zone.", "Wait.";
+    AwaitingApproval, Normal, "spec.approval is Manual, and nobody has approved the plan in status.operation.plan.", "Annotate the KVCluster as the message says, or change the spec back.";
+    PlanImpossible, Warning, "No plan leads to what the spec asks for. Moves that were under way go on.", "Change the spec as the message says.";
+    OperationPhase, Normal, "An operation entered another phase.", "None needed.";
+    OperationFinished, Normal, "An operation is over.", "None needed.";
+    RingMismatch, Warning, "The disks hold a ring of another shape than the spec asks for.", "Set partitions to those of the ring (make the KVCluster anew), or use other disks.";
     RingConflict, Warning, "Nodes hold placements that cannot both be true.", "Find out which disks belong to this cluster, and remove the claims of the others.";
     RingLost, Warning, "A ring was founded, but neither the KVRing nor any node has it any more: all disks are empty.", "If the data is really gone, delete the KVCluster and create it anew.";
     RingUnreadable, Warning, "The KVRing cannot be read.", "Delete the KVRing: it is rebuilt from what the nodes hold.";

@@ -44,6 +44,7 @@ fn summary(facts: &Facts) -> String {
         None => "Founding",
         Some(ring) if ring.availability.below_quorum > 0 => "Unavailable",
         Some(_) if !facts.disks.is_empty() || !facts.all_ready() => "Degraded",
+        Some(_) if facts.moving.is_some() => "Changing",
         Some(ring) if !ring.pending.is_empty() => "Converging",
         Some(_) => "Ready",
     };

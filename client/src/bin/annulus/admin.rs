@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 const MAX_AT_ONCE: usize = 32;
 
 /// The longest time for one node's answer.
-const NODE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The largest answer that is read; a placement of the largest ring fits.
 const MAX_ANSWER_BYTES: usize = 16 << 20;

@@ -6,7 +6,7 @@ use annulus_client::{Client, ClientError, ClientOptions, Key, KeyspaceName, Rout
 use clap::{Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{bench, delete, dev, endpoint, get, node, put, ring, text};
+use crate::{bench, delete, dev, endpoint, get, node, put, ring, status, text};
 
 /// Annulus: a distributed key-value store without a leader.
 ///
@@ -46,14 +46,13 @@ pub(crate) enum Command {
     Get(get::Get),
     Put(put::Put),
     Delete(delete::Delete),
-    /// Shows the cluster, its nodes and its ring.
-    ///
-    /// Asks every node of the placement how it is; a node that can't be reached is shown as such.
-    Status,
+    Status(status::StatusArgs),
     Ring(ring::Ring),
     Node(node::NodeArgs),
     Bench(bench::Bench),
     Dev(dev::Dev),
+    Drain(dev::Drain),
+    Move(dev::Move),
 }
 
 /// Where the cluster is.

@@ -13,6 +13,7 @@ mod dev;
 mod endpoint;
 mod exit;
 mod get;
+mod moves;
 mod node;
 mod output;
 mod put;
@@ -77,11 +78,13 @@ async fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Get(command) => get::run(&connection, output, command).await,
         Command::Put(command) => put::run(&connection, output, command).await,
         Command::Delete(command) => delete::run(&connection, output, command).await,
-        Command::Status => status::run(&connection, output).await,
+        Command::Status(command) => status::run(&connection, output, &command).await,
         Command::Ring(command) => ring::run(&connection, output, command).await,
         Command::Node(command) => node::run(&connection, output, command).await,
         Command::Bench(command) => bench::run(&connection, output, command).await,
         Command::Dev(command) => dev::run(command).await,
+        Command::Drain(command) => dev::drain(command),
+        Command::Move(command) => dev::change_moves(command),
     }
 }
 

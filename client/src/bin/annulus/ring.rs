@@ -74,7 +74,9 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let placement = connection.client().await?.ring().await?;
     match (command.command, command.key) {
-        (Some(RingCommand::Plan(command)), _) => return plan::run(&placement, format, &command),
+        (Some(RingCommand::Plan(command)), _) => {
+            return plan::run(&placement, format, &command).await;
+        }
         (None, Some(key)) => {
             output::print(
                 format,

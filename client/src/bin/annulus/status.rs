@@ -1,16 +1,26 @@
 //! `annulus status`: the cluster, its nodes and its ring in one view.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::Duration;
 
 use annulus_proto::admin::v1::{GetStatusResponse, Liveness, NodePhase, ReapingStatus};
 use annulus_ring::{Node, NodeState, Placement};
 use serde::Serialize;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin;
 use crate::args::Connection;
 use crate::exit::Exit;
+use crate::moves::{self, Moves};
 use crate::output::{self, Format};
 use crate::text;
+
+/// How often `--watch` looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Clears a terminal and goes to its upper left corner.
+const CLEAR: &str = "\x1b[H\x1b[2J";
 
 #[derive(Debug, Serialize)]
 struct Status {
@@ -20,6 +30,24 @@ struct Status {
     ready_nodes: usize,
     /// Changes of the placement that are under way.
     operations: Vec<String>,
+    /// The moves of which they consist; null when nothing moves.
+    moves: Option<Moves>,
+}
+
+/// Shows the cluster, its nodes, its ring, and what moves.
+///
+/// Asks every node of the placement how it is; a node that can't be reached is shown as such.
+///
+/// Examples:
+///   annulus status
+///   annulus status --watch
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct StatusArgs {
+    /// Shows it again each second, with a bar for each node that data moves to, until interrupted.
+    /// Where no terminal shows it, only what moves, when that changes.
+    #[arg(long)]
+    watch: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -117,8 +145,49 @@ struct Block {
     tombstones: u64,
 }
 
-pub(crate) async fn run(connection: &Connection, format: Format) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    connection: &Connection,
+    format: Format,
+    command: &StatusArgs,
+) -> anyhow::Result<Exit> {
+    if command.watch {
+        return watch(connection, format).await;
+    }
+    output::print(format, &look(connection).await?, table)?;
+    Ok(Exit::Done)
+}
+
+/// Looks again and again. One look that fails is no end: a node may be restarting.
+async fn watch(connection: &Connection, format: Format) -> anyhow::Result<Exit> {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut shown = String::new();
+    loop {
+        ticks.tick().await;
+        let status = match look(connection).await {
+            Ok(status) => status,
+            Err(error) => {
+                eprintln!("{error:#}");
+                continue;
+            }
+        };
+        if format != Format::Table {
+            output::print(format, &status, table)?;
+        } else if std::io::stdout().is_terminal() {
+            output::write(format!("{CLEAR}{}\n", table(&status)).as_bytes())?;
+        } else {
+            let now = operations(&status);
+            if now != shown {
+                output::write(format!("{now}\n").as_bytes())?;
+                shown = now;
+            }
+        }
+    }
+}
+
+async fn look(connection: &Connection) -> anyhow::Result<Status> {
     let placement = connection.client().await?.ring().await?;
+    let moves = moves::under_way(&placement).await;
     let answers = admin::statuses(&placement).await;
     let asked = Some(connection.endpoint().await);
     let mut nodes: Vec<NodeStatus> = answers
@@ -129,7 +198,7 @@ pub(crate) async fn run(connection: &Connection, format: Format) -> anyhow::Resu
     for node in &mut nodes {
         node.seen = seen(&node.id, asked, &answers);
     }
-    let status = Status {
+    Ok(Status {
         cluster_id: placement.cluster_id().to_string(),
         ring: RingStatus {
             epoch: placement.epoch().0,
@@ -139,10 +208,9 @@ pub(crate) async fn run(connection: &Connection, format: Format) -> anyhow::Resu
         },
         ready_nodes: nodes.iter().filter(|node| node.problem.is_none()).count(),
         nodes,
-        operations: Vec::new(),
-    };
-    output::print(format, &status, table)?;
-    Ok(Exit::Done)
+        operations: moves.iter().map(Moves::line).collect(),
+        moves,
+    })
 }
 
 /// What the placement and the node itself say, and whether they agree.
@@ -332,7 +400,7 @@ fn table(status: &Status) -> String {
     let ring = &status.ring;
     format!(
         "Cluster     {}\nNodes       {} of {} ready\n\
-         Ring        epoch {}, {} partitions, {} copies\nDeletes     {}\nOperations  none\n\n{}",
+         Ring        epoch {}, {} partitions, {} copies\nDeletes     {}\nOperations  {}\n\n{}",
         status.cluster_id,
         status.ready_nodes,
         status.nodes.len(),
@@ -340,7 +408,16 @@ fn table(status: &Status) -> String {
         ring.partitions,
         ring.replication_factor,
         deletes(&status.nodes),
+        operations(status),
         node_table(&status.nodes),
+    )
+}
+
+/// What moves, with a bar for each node that receives something.
+fn operations(status: &Status) -> String {
+    status.moves.as_ref().map_or_else(
+        || "none".to_owned(),
+        |moves| format!("{}\n{}", moves.line(), moves.bars()),
     )
 }
 

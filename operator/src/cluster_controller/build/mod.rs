@@ -20,7 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
 use crate::cluster_controller::validate::{NodeSeat, ValidCluster};
-use crate::crd::{KVNode, Pool};
+use crate::crd::{DesiredNodeState, KVNode, Pool};
 use crate::names;
 
 pub(crate) use context_key::context_key;
@@ -36,6 +36,10 @@ pub(crate) struct NodeRecord {
     pub(crate) zone: Option<String>,
     /// Its disk's identity, if known.
     pub(crate) node_id: Option<String>,
+    /// The claim that this was reported from.
+    pub(crate) claim: Option<String>,
+    /// What is wanted of it.
+    pub(crate) desired_state: DesiredNodeState,
 }
 
 /// A node of the cluster that is to exist.

@@ -2,7 +2,7 @@
 
 use crate::cluster_controller::build::{NodeSource, cluster_owner, node_meta};
 use crate::cluster_controller::validate::ValidCluster;
-use crate::crd::{DesiredNodeState, KVNode, KVNodeSpec};
+use crate::crd::{KVNode, KVNodeSpec};
 
 pub(super) fn node(cluster: &ValidCluster, source: &NodeSource<'_>) -> KVNode {
     let mut metadata = node_meta(cluster, source);
@@ -13,9 +13,10 @@ pub(super) fn node(cluster: &ValidCluster, source: &NodeSource<'_>) -> KVNode {
         ordinal: source.seat.ordinal,
         capacity: i32::try_from(source.seat.capacity).unwrap_or(i32::MAX),
         image: image(cluster, source),
-        desired_state: DesiredNodeState::Active,
+        desired_state: source.record.desired_state,
         zone: source.record.zone.clone(),
         node_id: source.record.node_id.clone(),
+        claim: source.record.claim.clone(),
     };
     KVNode {
         metadata,

@@ -1,6 +1,6 @@
 //! Runs a local ring: performs what `supervisor` and `founding` decide, and tells them what happens.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,11 +16,13 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::files;
-use super::founding::{Report, Step, found_ring, next_step, readdressed};
-use super::layout::{Layout, NodeOrdinal, node_name};
+use super::founding::{Report, Reports, Step, found_ring, next_step, readdressed};
+use super::layout::{Layout, NodeOrdinal, node_name, ordinal_of};
+use super::moving::{Next, next_epoch};
 use super::node_calls::{fetch_placement, install, report};
 use super::process::Process;
 use super::supervisor::{Action, Event, Supervisor};
+use super::wanted::{self, Wanted};
 use crate::clock;
 use crate::exit::Exit;
 
@@ -46,7 +48,12 @@ pub(super) struct Driver {
     /// Of a new ring.
     zones: u16,
     ring: Option<Placement>,
-    processes: Vec<Option<Process>>,
+    processes: BTreeMap<NodeOrdinal, Process>,
+    /// Nodes of a ring that is to be founded.
+    first: BTreeSet<NodeOrdinal>,
+    /// Why what is wanted can't be, as people were told.
+    told: String,
+    reached: Option<Wanted>,
     events: mpsc::Sender<Event>,
     arrived: mpsc::Receiver<Event>,
     tasks: TaskTracker,
@@ -58,7 +65,7 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(
         layout: Layout,
-        (nodes, zones): (u16, u16),
+        (first, zones): (BTreeSet<NodeOrdinal>, u16),
         program: PathBuf,
         ring: Option<Placement>,
     ) -> Self {
@@ -68,7 +75,10 @@ impl Driver {
             program,
             zones,
             ring,
-            processes: (0..nodes).map(|_| None).collect(),
+            processes: BTreeMap::new(),
+            first,
+            told: String::new(),
+            reached: None,
             events,
             arrived,
             tasks: TaskTracker::new(),
@@ -83,8 +93,7 @@ impl Driver {
         let mut signals = Signals::new()?;
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let nodes = u16::try_from(self.processes.len()).expect("64 at most");
-        let (mut supervisor, actions) = Supervisor::start(nodes, respawn);
+        let (mut supervisor, actions) = Supervisor::start(&self.to_run()?, respawn);
         let mut pending = VecDeque::new();
         let mut exit = self.perform(actions, &mut pending);
         while exit.is_none() {
@@ -96,7 +105,7 @@ impl Driver {
                     () = signals.recv() => Event::Stop,
                     _ = ticks.tick() => {
                         pending.push_back(Event::Tick);
-                        self.look(&supervisor).await
+                        self.look(&supervisor, &mut pending).await
                     }
                 }
             };
@@ -139,13 +148,15 @@ impl Driver {
 
     fn spawn(&mut self, node: NodeOrdinal) -> anyhow::Result<()> {
         let events = self.events.clone();
+        // One that joins has no directory yet, and its ports may not be free.
+        files::prepare(&self.layout, [node])?;
         let process = Process::spawn(&self.program, &self.layout, node, events, &self.tasks)?;
-        self.processes[usize::from(node)] = Some(process);
+        self.processes.insert(node, process);
         Ok(())
     }
 
     fn signal(&self, node: NodeOrdinal, signal: Signal) {
-        if let Some(process) = &self.processes[usize::from(node)] {
+        if let Some(process) = self.processes.get(&node) {
             process.signal(signal);
         }
     }
@@ -162,35 +173,41 @@ impl Driver {
     }
 
     /// Asks all nodes how they are and does what the placement needs.
-    async fn look(&mut self, supervisor: &Supervisor) -> Event {
+    async fn look(&mut self, supervisor: &Supervisor, pending: &mut VecDeque<Event>) -> Event {
         self.looks += 1;
-        let is_turn = supervisor.is_starting() || self.looks.is_multiple_of(LOOKS_WHEN_READY);
+        let moves = self.ring.as_ref().is_some_and(|ring| !ring.moves().is_empty());
+        let is_turn =
+            supervisor.is_starting() || moves || self.looks.is_multiple_of(LOOKS_WHEN_READY);
         if supervisor.is_stopping() || !is_turn {
             return Event::Tick;
         }
-        let nodes = 0..u16::try_from(self.processes.len()).expect("64 at most");
-        let reports = join_all(nodes.map(|node| {
+        let reports = join_all(supervisor.nodes().map(|node| {
             let address = self.layout.addresses(node).admin;
             let is_running = supervisor.is_running(node);
             async move {
                 if is_running {
-                    report(&address).await
+                    (node, report(&address, moves).await)
                 } else {
-                    None
+                    (node, None)
                 }
             }
-        }))
-        .await;
+        }));
+        let reports: Reports = reports.await.into_iter().collect();
         if supervisor.is_starting() && self.started.elapsed() >= self.tell_at {
             self.tell_at += TELL_EVERY;
             tell_who_is_missing(&reports);
         }
         match self.advance(&reports).await {
             Ok(()) => {
-                let serves =
-                    |report: &Option<Report>| report.as_ref().is_some_and(|report| report.serving);
+                match self.to_run() {
+                    Ok(nodes) => pending.push_back(Event::Wanted { nodes }),
+                    Err(error) => eprintln!("{error:#}"),
+                }
+                let serves = |(node, report): (&NodeOrdinal, &Option<Report>)| {
+                    report.as_ref().is_some_and(|report| report.serving).then_some(*node)
+                };
                 Event::Seen {
-                    serving: reports.iter().map(serves).collect(),
+                    serving: reports.iter().filter_map(serves).collect(),
                 }
             }
             Err(error) => {
@@ -202,9 +219,9 @@ impl Driver {
 
     /// Takes the next step towards all nodes having the placement. An error is one that does not
     /// pass; what may pass is tried again with the next look.
-    async fn advance(&mut self, reports: &[Option<Report>]) -> anyhow::Result<()> {
+    async fn advance(&mut self, reports: &Reports) -> anyhow::Result<()> {
         match next_step(self.ring.as_ref(), reports)? {
-            Step::Wait => {}
+            Step::Wait => self.change(reports).await?,
             Step::Found(ids) => {
                 let seed = clock::random().next_u64();
                 let ring = found_ring(&self.layout, Uuid::new_v4(), seed, self.zones, &ids)?;
@@ -214,15 +231,62 @@ impl Driver {
             }
             Step::Recover(node) => {
                 if let Some(ring) = fetch_placement(&self.layout.addresses(node).admin).await {
-                    let nodes = u16::try_from(reports.len()).expect("64 at most");
-                    let ring = readdressed(ring, &self.layout, nodes)?;
+                    let ring = readdressed(ring, &self.layout)?;
                     files::write_ring(&self.layout.ring_file(), &ring)?;
                     self.ring = Some(ring);
                 }
             }
-            Step::Install(nodes) => self.install(nodes).await,
+            Step::Install(nodes) => {
+                self.install(nodes).await;
+                // One that does not take it must not hold up the others.
+                self.change(reports).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Brings the ring a step nearer to what is wanted. The epoch is on disk before any node has it.
+    async fn change(&mut self, reports: &Reports) -> anyhow::Result<()> {
+        let Some(ring) = &self.ring else {
+            return Ok(());
+        };
+        let wanted = self.wanted()?.unwrap_or_else(|| Wanted::of(ring));
+        match next_epoch(ring, &self.layout, (&wanted, self.zones), reports) {
+            Ok(Next::Wait) => {}
+            Ok(Next::Reached) if self.reached.as_ref() == Some(&wanted) => {}
+            Ok(Next::Reached) => {
+                wanted::write(&self.layout.reached_file(), &wanted)?;
+                self.reached = Some(wanted);
+            }
+            Ok(Next::Epoch(next)) => {
+                files::write_ring(&self.layout.ring_file(), &next)?;
+                let members = next.nodes().iter().filter_map(|node| ordinal_of(&node.name));
+                let members = members.collect();
+                self.ring = Some(*next);
+                self.install(members).await;
+            }
+            Err(problem) if problem == self.told => {}
+            Err(problem) => {
+                eprintln!("the ring can't be changed as is wanted: {problem}");
+                self.told = problem;
+            }
+        }
+        Ok(())
+    }
+
+    fn wanted(&self) -> anyhow::Result<Option<Wanted>> {
+        wanted::read(&self.layout.wanted_file())
+    }
+
+    /// The nodes that are to run: those of the ring, and those that are to join it.
+    fn to_run(&self) -> anyhow::Result<BTreeSet<NodeOrdinal>> {
+        let Some(ring) = &self.ring else {
+            return Ok(self.first.clone());
+        };
+        let mut nodes = Wanted::of(ring).nodes;
+        nodes.extend(self.wanted()?.unwrap_or_default().nodes);
+        nodes.retain(|node| self.layout.has_ports(*node));
+        Ok(nodes)
     }
 
     async fn install(&self, nodes: Vec<NodeOrdinal>) {
@@ -254,9 +318,9 @@ impl Driver {
     }
 }
 
-fn tell_who_is_missing(reports: &[Option<Report>]) {
-    for (node, report) in (0..).zip(reports) {
-        let name = node_name(node);
+fn tell_who_is_missing(reports: &Reports) {
+    for (node, report) in reports {
+        let name = node_name(*node);
         match report {
             None => eprintln!("{name} does not answer yet"),
             Some(report) if !report.serving => eprintln!("{name} does not serve yet"),

@@ -13,12 +13,15 @@ use super::layout::{Layout, NodeOrdinal};
 use crate::clock;
 
 /// Makes the directories, the secret (once) and the configurations.
-pub(super) fn prepare(layout: &Layout, nodes: u16) -> anyhow::Result<()> {
+pub(super) fn prepare(
+    layout: &Layout,
+    nodes: impl IntoIterator<Item = NodeOrdinal>,
+) -> anyhow::Result<()> {
     let key_file = layout.context_key_file();
     if !key_file.exists() {
         replace(&key_file, &clock::random_secret())?;
     }
-    for node in 0..nodes {
+    for node in nodes {
         let dir = layout.node_dir(node);
         fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         write_config(layout, node)?;
@@ -56,7 +59,7 @@ pub(super) fn write_ring(path: &Path, placement: &Placement) -> anyhow::Result<(
 
 /// Replaces a file's content; after a crash it is the old or the new, whole. Only its owner may
 /// read it, for one of the files is a secret.
-fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+pub(super) fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let temporary = path.with_extension("new");
     let write = || {
         let mut file = OpenOptions::new()
@@ -100,9 +103,9 @@ mod tests {
     fn the_secret_is_made_once() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path(), 9600, 2).unwrap();
-        prepare(&layout, 2).unwrap();
+        prepare(&layout, 0..2).unwrap();
         let secret = std::fs::read(layout.context_key_file()).unwrap();
-        prepare(&layout, 2).unwrap();
+        prepare(&layout, 0..2).unwrap();
         assert_eq!(std::fs::read(layout.context_key_file()).unwrap(), secret);
         assert_eq!(secret.len(), 32);
         assert!(layout.config_file(1).exists());

@@ -1,13 +1,15 @@
 //! The placement of a local ring: what to do next, from what is on disk and what the nodes say.
 //! Here the command plays the operator, with the same planner. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use annulus_ring::{
-    Capacity, HashSeed, Node, NodeId, NodeState, PartitionCount, Placement, PlacementDocument,
-    PlanError, ReplicationFactor, found,
+    Capacity, HashSeed, MoveReport, Node, NodeId, NodeState, PartitionCount, Placement,
+    PlacementDocument, PlanError, ReplicationFactor, RingEpoch, found,
 };
 use uuid::Uuid;
 
-use super::layout::{Layout, NodeOrdinal, node_name, zone};
+use super::layout::{Layout, NodeOrdinal, node_name, ordinal_of, zone};
 
 /// Partitions of a local ring; the default of clusters.
 const PARTITIONS: u32 = 256;
@@ -22,7 +24,16 @@ pub(crate) struct Report {
     /// 0 while it has no placement.
     pub(crate) epoch: u64,
     pub(crate) serving: bool,
+    /// Other members that it is connected to and believes to be alive.
+    pub(crate) sees: BTreeSet<NodeId>,
+    /// The placement that it has acknowledged.
+    pub(crate) acked: RingEpoch,
+    /// What it has done of its moves.
+    pub(crate) moves: Vec<MoveReport>,
 }
+
+/// What all nodes say; `None` of one that does not answer.
+pub(crate) type Reports = BTreeMap<NodeOrdinal, Option<Report>>;
 
 /// What to do about the placement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,12 +61,12 @@ pub(crate) enum FoundingError {
         actual: NodeId,
     },
     #[error(
-        "the directory holds a ring of {existing} nodes, not {asked}; give --nodes {existing}, or \
-         another --data-dir"
+        "the directory holds a ring of {existing} nodes, not {asked}; start it without --nodes, and \
+         change it with `annulus dev add` and `annulus dev remove`, or give another --data-dir"
     )]
     WrongSize { existing: usize, asked: u16 },
     #[error(
-        "the directory's ring has no {name}: its nodes are numbered otherwise; give another --data-dir"
+        "the directory's ring has a node {name}: it is no local ring's; give another --data-dir"
     )]
     OtherNames { name: String },
     #[error("plan the ring: {0}")]
@@ -64,20 +75,19 @@ pub(crate) enum FoundingError {
     Placement(#[from] annulus_ring::PlacementError),
 }
 
-/// The next step; `reports` by ordinal, `None` for a node that does not answer.
+/// The next step. Nodes that the ring does not know are to join it: that is for `moving`.
 pub(crate) fn next_step(
     ring: Option<&Placement>,
-    reports: &[Option<Report>],
+    reports: &Reports,
 ) -> Result<Step, FoundingError> {
     let Some(ring) = ring else {
         return Ok(without_ring(reports));
     };
     let mut lacking = Vec::new();
-    for (node, report) in (0..).zip(reports) {
+    for (node, report) in reports {
         let Some(report) = report else { continue };
-        check_identity(ring, node, report)?;
-        if report.epoch < ring.epoch().0 {
-            lacking.push(node);
+        if is_member(ring, *node, report)? && report.epoch < ring.epoch().0 {
+            lacking.push(*node);
         }
     }
     Ok(if lacking.is_empty() {
@@ -87,10 +97,9 @@ pub(crate) fn next_step(
     })
 }
 
-fn without_ring(reports: &[Option<Report>]) -> Step {
-    let holders = (0..)
-        .zip(reports)
-        .filter_map(|(node, report)| Some((node, report.as_ref()?)));
+fn without_ring(reports: &Reports) -> Step {
+    let holders = reports.iter();
+    let holders = holders.filter_map(|(node, report)| Some((*node, report.as_ref()?)));
     if let Some((node, _)) = holders
         .filter(|(_, report)| report.epoch > 0)
         .max_by_key(|(_, report)| report.epoch)
@@ -98,28 +107,28 @@ fn without_ring(reports: &[Option<Report>]) -> Step {
         return Step::Recover(node);
     }
     let ids: Option<Vec<NodeId>> = reports
-        .iter()
+        .values()
         .map(|report| report.as_ref().map(|report| report.id))
         .collect();
     ids.map_or(Step::Wait, Step::Found)
 }
 
-fn check_identity(
+/// Whether the ring has the node; an error if it has another one of that name.
+fn is_member(
     ring: &Placement,
     node: NodeOrdinal,
     report: &Report,
-) -> Result<(), FoundingError> {
+) -> Result<bool, FoundingError> {
     let name = node_name(node);
-    let expected = ring.nodes().iter().find(|node| node.name == name);
-    if expected.is_some_and(|node| node.id == report.id) {
-        return Ok(());
+    match ring.nodes().iter().find(|node| node.name == name) {
+        None => Ok(false),
+        Some(member) if member.id == report.id => Ok(true),
+        Some(member) => Err(FoundingError::WrongNode {
+            expected: member.id.to_string(),
+            actual: report.id,
+            name,
+        }),
     }
-    let expected = expected.map_or_else(|| "no node".to_owned(), |node| node.id.to_string());
-    Err(FoundingError::WrongNode {
-        name,
-        expected,
-        actual: report.id,
-    })
 }
 
 /// The first placement, of nodes with these ids in so many zones.
@@ -154,19 +163,11 @@ pub(crate) fn found_ring(
 pub(crate) fn readdressed(
     ring: Placement,
     layout: &Layout,
-    nodes: u16,
 ) -> Result<Placement, FoundingError> {
-    if ring.nodes().len() != usize::from(nodes) {
-        return Err(FoundingError::WrongSize {
-            existing: ring.nodes().len(),
-            asked: nodes,
-        });
-    }
     let mut document = PlacementDocument::from(&ring);
-    for ordinal in 0..nodes {
-        let name = node_name(ordinal);
-        let node = document.nodes.iter_mut().find(|node| node.name == name);
-        let node = node.ok_or(FoundingError::OtherNames { name })?;
+    for node in &mut document.nodes {
+        let name = node.name.clone();
+        let ordinal = ordinal_of(&name).ok_or(FoundingError::OtherNames { name })?;
         node.addresses = layout.addresses(ordinal);
     }
     if document.nodes == ring.nodes() {
@@ -196,35 +197,43 @@ mod tests {
             id: NodeId(Uuid::from_u128(ordinal + 1)),
             epoch,
             serving: epoch > 0,
+            sees: BTreeSet::new(),
+            acked: RingEpoch(epoch),
+            moves: Vec::new(),
         })
+    }
+
+    fn reports<const N: usize>(reports: [Option<Report>; N]) -> Reports {
+        (0..).zip(reports).collect()
     }
 
     #[test]
     fn a_ring_is_founded_when_all_nodes_are_there_and_not_before() {
-        let some = [report(0, 0), None, report(2, 0)];
+        let some = reports([report(0, 0), None, report(2, 0)]);
         assert_eq!(next_step(None, &some), Ok(Step::Wait));
-        let all = [report(0, 0), report(1, 0), report(2, 0)];
+        let all = reports([report(0, 0), report(1, 0), report(2, 0)]);
         assert!(matches!(next_step(None, &all), Ok(Step::Found(ids)) if ids.len() == 3));
     }
 
     #[test]
     fn a_lost_placement_is_taken_from_the_node_that_holds_the_newest() {
-        let reports = [report(0, 1), report(1, 4), None];
-        assert_eq!(next_step(None, &reports), Ok(Step::Recover(1)));
+        let held = reports([report(0, 1), report(1, 4), None]);
+        assert_eq!(next_step(None, &held), Ok(Step::Recover(1)));
     }
 
     #[test]
     fn nodes_that_lack_the_placement_get_it_whenever_they_appear() {
         let ring = founded(3);
-        let reports = [report(0, 1), report(1, 0), None];
-        assert_eq!(next_step(Some(&ring), &reports), Ok(Step::Install(vec![1])));
-        let reports = [report(0, 1), report(1, 1), report(2, 1)];
-        assert_eq!(next_step(Some(&ring), &reports), Ok(Step::Wait));
+        let held = reports([report(0, 1), report(1, 0), None]);
+        assert_eq!(next_step(Some(&ring), &held), Ok(Step::Install(vec![1])));
+        let held = reports([report(0, 1), report(1, 1), report(2, 1), report(3, 0)]);
+        assert_eq!(next_step(Some(&ring), &held), Ok(Step::Wait));
     }
 
     #[test]
     fn a_node_whose_data_was_deleted_is_not_taken_for_the_old_one() {
-        let error = next_step(Some(&founded(3)), &[report(7, 0), None, None]).unwrap_err();
+        let wrong = reports([report(7, 0), None, None]);
+        let error = next_step(Some(&founded(3)), &wrong).unwrap_err();
         assert!(matches!(error, FoundingError::WrongNode { name, .. } if name == "node-1"));
     }
 
@@ -239,9 +248,9 @@ mod tests {
     fn other_ports_are_the_next_epoch_and_the_same_ports_are_none() {
         let ring = founded(3);
         let same = Layout::new(Path::new("/d"), 9600, 3).unwrap();
-        assert_eq!(readdressed(ring.clone(), &same, 3), Ok(ring.clone()));
+        assert_eq!(readdressed(ring.clone(), &same), Ok(ring.clone()));
         let moved = Layout::new(Path::new("/d"), 9700, 3).unwrap();
-        let next = readdressed(ring.clone(), &moved, 3).unwrap();
+        let next = readdressed(ring.clone(), &moved).unwrap();
         assert_eq!(next.epoch().0, ring.epoch().0 + 1);
         assert_eq!(
             next.node(annulus_ring::NodeIndex(0)).addresses.grpc,
@@ -255,20 +264,7 @@ mod tests {
         document.nodes[0].name = "orders-0".into();
         document.fingerprint = None;
         let layout = Layout::new(Path::new("/d"), 9700, 3).unwrap();
-        let error = readdressed(document.try_into().unwrap(), &layout, 3).unwrap_err();
-        assert!(matches!(error, FoundingError::OtherNames { name } if name == "node-1"));
-    }
-
-    #[test]
-    fn another_number_of_nodes_is_refused() {
-        let layout = Layout::new(Path::new("/d"), 9600, 5).unwrap();
-        let error = readdressed(founded(3), &layout, 5).unwrap_err();
-        assert_eq!(
-            error,
-            FoundingError::WrongSize {
-                existing: 3,
-                asked: 5
-            }
-        );
+        let error = readdressed(document.try_into().unwrap(), &layout).unwrap_err();
+        assert!(matches!(error, FoundingError::OtherNames { name } if name == "orders-0"));
     }
 }

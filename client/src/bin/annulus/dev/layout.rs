@@ -69,6 +69,16 @@ impl Layout {
         self.dir.join("ring.json")
     }
 
+    /// The nodes that it is to have.
+    pub(crate) fn wanted_file(&self) -> PathBuf {
+        self.dir.join("wanted.json")
+    }
+
+    /// The nodes that it had when it was last as wanted.
+    pub(crate) fn reached_file(&self) -> PathBuf {
+        self.dir.join("reached.json")
+    }
+
     /// Held while a ring runs here.
     pub(crate) fn lock_file(&self) -> PathBuf {
         self.dir.join("lock")
@@ -115,6 +125,11 @@ impl Layout {
         }
     }
 
+    /// Whether a node's ports exist.
+    pub(crate) fn has_ports(&self, node: NodeOrdinal) -> bool {
+        Self::new(&self.dir, self.base_port, number(node)).is_ok()
+    }
+
     /// A node's ports: client gRPC, client HTTP, peer, admin.
     pub(crate) fn ports(&self, node: NodeOrdinal) -> [u16; 4] {
         let first = self.base_port + PORTS_APART * number(node);
@@ -143,6 +158,12 @@ pub(crate) fn node_name(node: NodeOrdinal) -> String {
     format!("node-{}", number(node))
 }
 
+/// The place of a node with this name, if it is one of a local ring's.
+pub(crate) fn ordinal_of(name: &str) -> Option<NodeOrdinal> {
+    let number: u16 = name.strip_prefix("node-")?.parse().ok()?;
+    (1..=MAX_NODES).contains(&number).then(|| number - 1)
+}
+
 /// A node's zone, where nodes are spread over `zones` zones in turn.
 pub(crate) fn zone(node: NodeOrdinal, zones: u16) -> Zone {
     Zone(format!("z{}", node % zones + 1))
@@ -160,6 +181,10 @@ mod tests {
         assert_eq!(layout.addresses(0).admin, "127.0.0.1:9703");
         assert_eq!(layout.pid_file(0), Path::new("/d/node-1/pid"));
         assert_eq!(layout.config(2).name, "node-3");
+        assert_eq!(ordinal_of("node-3"), Some(2));
+        for other in ["node-0", "node-65", "node-x", "orders-1"] {
+            assert_eq!(ordinal_of(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -24,8 +24,11 @@ const KILL_TIME: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Stops all leftover nodes and removes their process ids.
-pub(super) async fn stop_leftovers(layout: &Layout, nodes: u16) -> anyhow::Result<()> {
-    for node in 0..nodes {
+pub(super) async fn stop_leftovers(
+    layout: &Layout,
+    nodes: impl IntoIterator<Item = NodeOrdinal>,
+) -> anyhow::Result<()> {
+    for node in nodes {
         if let Some(pid) = leftover(layout, node) {
             eprintln!(
                 "{} still runs from an earlier start (process {pid}); stopping it",
@@ -112,7 +115,7 @@ mod tests {
         fs::create_dir_all(layout.node_dir(0)).unwrap();
         // This test's own process: alive, but no node.
         fs::write(layout.pid_file(0), std::process::id().to_string()).unwrap();
-        stop_leftovers(&layout, 1).await.unwrap();
+        stop_leftovers(&layout, [0]).await.unwrap();
         assert!(!layout.pid_file(0).exists());
     }
 }

@@ -1,9 +1,13 @@
 //! What `annulus dev` asks of its nodes, by their admin port.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use annulus_proto::admin::v1::{GetPlacementRequest, InstallPlacementRequest, NodePhase};
-use annulus_ring::{NodeId, Placement};
+use annulus_proto::admin::v1::{
+    GetMovesRequest, GetMovesResponse, GetPlacementRequest, InstallPlacementRequest, Liveness,
+    MoveReport as WireMove, NodePhase,
+};
+use annulus_ring::{MoveReport, NodeId, Placement, RingEpoch, Streamed};
 use anyhow::Context;
 use tokio::time::timeout;
 
@@ -14,16 +18,52 @@ use crate::admin;
 const REPORT_TIMEOUT: Duration = Duration::from_millis(500);
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How a node is; `None` while it does not answer.
-pub(super) async fn report(address: &str) -> Option<Report> {
+/// How a node is, and its moves, if that is asked; `None` while it does not answer.
+pub(super) async fn report(address: &str, of_moves: bool) -> Option<Report> {
     let status = timeout(REPORT_TIMEOUT, admin::status(address))
         .await
         .ok()?
         .ok()?;
+    let seen = status.peers.iter().filter(|peer| {
+        let alive = matches!(peer.liveness(), Liveness::Unspecified | Liveness::Alive);
+        peer.connected && alive
+    });
+    let sees: BTreeSet<NodeId> = seen.filter_map(|peer| peer.node_id.parse().ok()).collect();
+    let moves = if of_moves { moves(address).await } else { None };
+    let moves = moves.unwrap_or_default();
     Some(Report {
         id: status.node_id.parse::<NodeId>().ok()?,
         epoch: status.epoch,
         serving: status.phase() == NodePhase::Serving,
+        sees,
+        acked: RingEpoch(moves.acked_epoch),
+        moves: moves.moves.iter().filter_map(read_move).collect(),
+    })
+}
+
+async fn moves(address: &str) -> Option<GetMovesResponse> {
+    let mut client = admin::client(address).ok()?;
+    let asked = client.get_moves(GetMovesRequest {});
+    let answer = timeout(REPORT_TIMEOUT, asked).await.ok()?.ok()?;
+    Some(answer.into_inner())
+}
+
+/// One move; `None` if it can't be read: then it counts as not begun.
+fn read_move(wire: &WireMove) -> Option<MoveReport> {
+    let ids = |texts: &[String]| -> Option<Vec<NodeId>> {
+        texts.iter().map(|text| text.parse().ok()).collect()
+    };
+    Some(MoveReport {
+        id: wire.id.parse().ok()?,
+        ready: wire.ready,
+        streamed: Streamed {
+            bytes: wire.streamed_bytes,
+            keys: wire.streamed_keys,
+            from: ids(&wire.streamed_from)?,
+        },
+        verified: ids(&wire.verified)?,
+        drained: ids(&wire.drained)?,
+        cleaned: wire.cleaned,
     })
 }
 

@@ -5,6 +5,7 @@
 //! respawning was asked for; a node that dies before the first `ready` ends everything; after a stop
 //! nothing is started any more, and the end comes after the last process or at the limit.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::layout::{NodeOrdinal, node_name};
@@ -25,8 +26,10 @@ const SAME_REQUEST: Duration = Duration::from_secs(1);
 pub(crate) enum Event {
     /// A node's process ended.
     Exited { node: NodeOrdinal, how: String },
-    /// Which nodes serve, by ordinal.
-    Seen { serving: Vec<bool> },
+    /// These nodes serve.
+    Seen { serving: BTreeSet<NodeOrdinal> },
+    /// These nodes are to run: those of the ring, and those that are to join it.
+    Wanted { nodes: BTreeSet<NodeOrdinal> },
     /// Time has passed.
     Tick,
     /// Somebody asks to stop.
@@ -60,6 +63,8 @@ enum Node {
     Running,
     Down,
     RespawnAt(Duration),
+    /// It is no node of the ring any more, and was asked to end.
+    Leaving,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,21 +85,25 @@ enum Phase {
 /// The state. Times are since the start.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
-    nodes: Vec<Node>,
+    nodes: BTreeMap<NodeOrdinal, Node>,
     respawn: bool,
     phase: Phase,
 }
 
 impl Supervisor {
     /// All nodes are to be started.
-    pub(crate) fn start(nodes: u16, respawn: bool) -> (Self, Vec<Action>) {
-        let state = vec![Node::Running; usize::from(nodes)];
+    pub(crate) fn start(nodes: &BTreeSet<NodeOrdinal>, respawn: bool) -> (Self, Vec<Action>) {
         let supervisor = Self {
-            nodes: state,
+            nodes: nodes.iter().map(|node| (*node, Node::Running)).collect(),
             respawn,
             phase: Phase::Starting,
         };
-        (supervisor, (0..nodes).map(Action::Spawn).collect())
+        (supervisor, nodes.iter().copied().map(Action::Spawn).collect())
+    }
+
+    /// All nodes that are to run, or do.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeOrdinal> + '_ {
+        self.nodes.keys().copied()
     }
 
     /// Whether any node has not served yet.
@@ -109,7 +118,7 @@ impl Supervisor {
 
     /// Whether the node's process should be there.
     pub(crate) fn is_running(&self, node: NodeOrdinal) -> bool {
-        self.nodes[usize::from(node)] == Node::Running
+        self.nodes.get(&node) == Some(&Node::Running)
     }
 
     /// Takes an event.
@@ -117,6 +126,7 @@ impl Supervisor {
         match event {
             Event::Exited { node, how } => self.on_exit(now, node, &how),
             Event::Seen { serving } => self.on_seen(&serving),
+            Event::Wanted { nodes } => self.on_wanted(&nodes),
             Event::Tick => self.on_tick(now),
             Event::Stop => self.stop(now, true),
             Event::Failed if self.is_stopping() => Vec::new(),
@@ -125,14 +135,17 @@ impl Supervisor {
     }
 
     fn on_exit(&mut self, now: Duration, node: NodeOrdinal, how: &str) -> Vec<Action> {
-        self.nodes[usize::from(node)] = Node::Down;
         let name = node_name(node);
+        if self.nodes.insert(node, Node::Down) == Some(Node::Leaving) && !self.is_stopping() {
+            self.nodes.remove(&node);
+            return vec![Action::Say(format!("{name} has left; its directory stays"))];
+        }
         let ended = |what: &str| Action::Say(format!("{name} ended ({how}); {what}"));
         match self.phase {
             Phase::Finished => Vec::new(),
             Phase::Stopping { .. } => self.finish_when_all_ended(),
             _ if self.respawn => {
-                self.nodes[usize::from(node)] = Node::RespawnAt(now + RESPAWN_AFTER);
+                self.nodes.insert(node, Node::RespawnAt(now + RESPAWN_AFTER));
                 vec![ended("it is started again in a second")]
             }
             Phase::Running => vec![ended("it stays down")],
@@ -144,8 +157,34 @@ impl Supervisor {
         }
     }
 
-    fn on_seen(&mut self, serving: &[bool]) -> Vec<Action> {
-        let all = serving.len() == self.nodes.len() && serving.iter().all(|serving| *serving);
+    /// Starts who is new, and ends who has left.
+    fn on_wanted(&mut self, wanted: &BTreeSet<NodeOrdinal>) -> Vec<Action> {
+        if self.is_stopping() {
+            return Vec::new();
+        }
+        let mut actions = Vec::new();
+        for node in wanted {
+            if !self.nodes.contains_key(node) {
+                self.nodes.insert(*node, Node::Running);
+                actions.push(Action::Spawn(*node));
+            }
+        }
+        self.nodes.retain(|node, state| {
+            match state {
+                _ if wanted.contains(node) => return true,
+                Node::Leaving => return true,
+                Node::Running => {}
+                Node::Down | Node::RespawnAt(_) => return false,
+            }
+            *state = Node::Leaving;
+            actions.push(Action::Terminate(*node));
+            true
+        });
+        actions
+    }
+
+    fn on_seen(&mut self, serving: &BTreeSet<NodeOrdinal>) -> Vec<Action> {
+        let all = self.nodes.keys().all(|node| serving.contains(node));
         if self.phase == Phase::Starting && all {
             self.phase = Phase::Running;
             return vec![Action::SayReady];
@@ -164,10 +203,10 @@ impl Supervisor {
             return self.kill_all();
         }
         let mut actions = Vec::new();
-        for (node, state) in (0..).zip(&mut self.nodes) {
+        for (node, state) in &mut self.nodes {
             if matches!(state, Node::RespawnAt(at) if now >= *at) {
                 *state = Node::Running;
-                actions.push(Action::Spawn(node));
+                actions.push(Action::Spawn(*node));
             }
         }
         actions
@@ -189,10 +228,12 @@ impl Supervisor {
             clean,
             killed: false,
         };
-        for state in &mut self.nodes {
-            if *state != Node::Running {
-                *state = Node::Down;
-            }
+        for state in self.nodes.values_mut() {
+            *state = match state {
+                // Its process is there still.
+                Node::Running | Node::Leaving => Node::Running,
+                Node::Down | Node::RespawnAt(_) => Node::Down,
+            };
         }
         let mut actions: Vec<Action> = self.running().map(Action::Terminate).collect();
         actions.extend(self.finish_when_all_ended());
@@ -214,10 +255,9 @@ impl Supervisor {
     }
 
     fn running(&self) -> impl Iterator<Item = NodeOrdinal> {
-        (0..)
-            .zip(&self.nodes)
-            .filter(|(_, state)| **state == Node::Running)
-            .map(|(node, _)| node)
+        let nodes = self.nodes.iter();
+        let running = nodes.filter(|(_, state)| **state == Node::Running);
+        running.map(|(node, _)| *node)
     }
 
     fn finish_when_all_ended(&mut self) -> Vec<Action> {
@@ -239,7 +279,7 @@ mod tests {
 
     fn serving(count: usize) -> Event {
         Event::Seen {
-            serving: (0..3).map(|node| node < count).collect(),
+            serving: (0..3).take(count).collect(),
         }
     }
 
@@ -251,7 +291,7 @@ mod tests {
     }
 
     fn started(respawn: bool) -> Supervisor {
-        let (mut supervisor, actions) = Supervisor::start(3, respawn);
+        let (mut supervisor, actions) = Supervisor::start(&(0..3).collect(), respawn);
         assert_eq!(actions, [0, 1, 2].map(Action::Spawn));
         assert_eq!(supervisor.on_event(NOW, serving(2)), []);
         assert_eq!(supervisor.on_event(NOW, serving(3)), [Action::SayReady]);
@@ -291,8 +331,29 @@ mod tests {
     }
 
     #[test]
+    fn nodes_join_a_running_ring_and_end_when_they_have_left_it() {
+        let mut supervisor = started(true);
+        let wanted = |nodes: &[NodeOrdinal]| Event::Wanted {
+            nodes: nodes.iter().copied().collect(),
+        };
+        let joined = supervisor.on_event(NOW, wanted(&[0, 1, 2, 3]));
+        assert_eq!(joined, [Action::Spawn(3)]);
+        assert_eq!(supervisor.on_event(NOW, wanted(&[0, 1, 2, 3])), []);
+        let left = supervisor.on_event(NOW, wanted(&[0, 2, 3]));
+        assert_eq!(left, [Action::Terminate(1)]);
+        assert_eq!(supervisor.on_event(NOW, wanted(&[0, 2, 3])), []);
+        let said = Action::Say("node-2 has left; its directory stays".into());
+        assert_eq!(supervisor.on_event(NOW, exited(1)), [said], "it is not started again");
+        assert_eq!(supervisor.nodes().collect::<Vec<_>>(), [0, 2, 3]);
+        let again = supervisor.on_event(NOW, wanted(&[0, 1, 2, 3]));
+        assert_eq!(again, [Action::Spawn(1)]);
+        assert_eq!(supervisor.on_event(NOW, Event::Stop).len(), 4);
+        assert_eq!(supervisor.on_event(NOW, wanted(&[0])), [], "it stops");
+    }
+
+    #[test]
     fn a_node_that_can_t_start_ends_everything_as_failed() {
-        let (mut supervisor, _) = Supervisor::start(3, false);
+        let (mut supervisor, _) = Supervisor::start(&(0..3).collect(), false);
         let actions = supervisor.on_event(NOW, exited(0));
         assert_eq!(actions[1..], [Action::Terminate(1), Action::Terminate(2)]);
         assert_eq!(supervisor.on_event(NOW, exited(1)), []);

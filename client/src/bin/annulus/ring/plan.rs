@@ -1,5 +1,5 @@
-//! `annulus ring plan`: what a change of the number of nodes would move. Pure but for printing;
-//! nothing is changed.
+//! `annulus ring plan`: what a change of the number of nodes would move, and how long that takes at
+//! least. Nothing is changed.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use anyhow::Context;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::admin::natural;
+use crate::admin::{self, natural};
 use crate::exit::{Exit, UsageError};
 use crate::output::{self, Format};
 use crate::ring::shares::zone_shares;
@@ -30,6 +30,10 @@ pub(crate) struct Plan {
     /// How many nodes the ring should have, 1024 at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     nodes: u16,
+
+    /// What a node sends or receives at most, for the estimate: the default of clusters.
+    #[arg(long, value_name = "BYTES", default_value_t = 50 << 20, value_parser = clap::value_parser!(u64).range(1..))]
+    bytes_per_second: u64,
 }
 
 /// The JSON form is an interface: field names do not change.
@@ -38,6 +42,15 @@ struct Answer {
     partitions: u32,
     replication_factor: u8,
     moves: Vec<Move>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimate: Option<Estimate>,
+}
+
+/// What the plan costs, going by the data that the nodes have now.
+#[derive(Debug, PartialEq, Serialize)]
+struct Estimate {
+    bytes: u64,
+    seconds: u64,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -47,7 +60,11 @@ struct Move {
     to: String,
 }
 
-pub(super) fn run(placement: &Placement, format: Format, command: &Plan) -> anyhow::Result<Exit> {
+pub(super) async fn run(
+    placement: &Placement,
+    format: Format,
+    command: &Plan,
+) -> anyhow::Result<Exit> {
     let copies = placement.replication_factor().get();
     if command.nodes < u16::from(copies) {
         return Err(UsageError(format!(
@@ -56,9 +73,35 @@ pub(super) fn run(placement: &Placement, format: Format, command: &Plan) -> anyh
         ))
         .into());
     }
-    let answer = answer(placement, usize::from(command.nodes))?;
+    let mut answer = answer(placement, usize::from(command.nodes))?;
+    let each = bytes_per_vnode(placement).await;
+    answer.estimate = each.map(|each| estimate(&answer.moves, each, command.bytes_per_second));
     output::print(format, &answer, |answer| table(placement, answer))?;
     Ok(Exit::Done)
+}
+
+/// Bytes of a vnode, on average over the nodes that answer; `None` when none does.
+async fn bytes_per_vnode(placement: &Placement) -> Option<u64> {
+    let statuses = admin::statuses(placement).await;
+    let reports = statuses.iter().filter_map(|(_, status)| status.as_ref().ok());
+    let (bytes, vnodes) = reports.fold((0_u64, 0_u64), |(bytes, vnodes), report| {
+        (bytes + report.data_bytes, vnodes + u64::from(report.vnodes))
+    });
+    (vnodes > 0).then(|| bytes / vnodes)
+}
+
+/// All bytes, and the time that the busiest node takes in the direction in which it has most to do.
+fn estimate(moves: &[Move], each: u64, bytes_per_second: u64) -> Estimate {
+    let mut loads: BTreeMap<(&str, bool), u64> = BTreeMap::new();
+    for step in moves {
+        *loads.entry((&step.from, false)).or_default() += each;
+        *loads.entry((&step.to, true)).or_default() += each;
+    }
+    let busiest = loads.into_values().max().unwrap_or(0);
+    Estimate {
+        bytes: each * moves.len() as u64,
+        seconds: busiest.div_ceil(bytes_per_second),
+    }
 }
 
 fn answer(placement: &Placement, count: usize) -> anyhow::Result<Answer> {
@@ -81,6 +124,7 @@ fn answer(placement: &Placement, count: usize) -> anyhow::Result<Answer> {
         partitions: partitions.get(),
         replication_factor: copies.get(),
         moves: transfers.transfers().iter().map(named).collect(),
+        estimate: None,
     })
 }
 
@@ -151,8 +195,15 @@ fn table(placement: &Placement, answer: &Answer) -> String {
     let rows = pairs
         .into_iter()
         .map(|((from, to), count)| [from.to_owned(), to.to_owned(), count.to_string()]);
+    let cost = answer.estimate.as_ref().map(|estimate| {
+        let time = std::time::Duration::from_secs(estimate.seconds);
+        let time = humantime::format_duration(time);
+        let bytes = text::show_bytes(estimate.bytes);
+        format!("About {bytes} are copied, which takes {time} at least\n")
+    });
+    let cost = cost.unwrap_or_default();
     format!(
-        "{} of {vnodes} vnodes move ({})\n\n{}",
+        "{} of {vnodes} vnodes move ({})\n{cost}\n{}",
         answer.moves.len(),
         text::show_percent(answer.moves.len() as f64 / vnodes.max(1) as f64),
         output::table(["from", "to", "vnodes"], &[2], rows),
@@ -202,6 +253,18 @@ mod tests {
     }
 
     #[test]
+    fn the_busiest_node_says_how_long_it_takes() {
+        let moves = answer(&founded_in(4, 1), 5).unwrap().moves;
+        let cost = estimate(&moves, 1_000, 1_000);
+        let count = moves.len() as u64;
+        let expected = Estimate {
+            bytes: 1_000 * count,
+            seconds: count,
+        };
+        assert_eq!(cost, expected, "all come to the new node");
+    }
+
+    #[test]
     fn the_same_number_of_nodes_moves_nothing() {
         assert_eq!(answer(&founded(3), 3).unwrap().moves, []);
     }
@@ -236,6 +299,7 @@ mod tests {
                 from: "node-1".into(),
                 to: "node-4".into(),
             }],
+            estimate: None,
         };
         assert_eq!(
             serde_json::to_string(&answer).unwrap(),

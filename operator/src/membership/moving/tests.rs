@@ -1,0 +1,770 @@
+//! A ring that changes: nodes that do at once what a stage asks of them, and whatever may go wrong
+//! around them. What stages need is the ring's own to test.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use annulus_ring::{
+    MoveLimits, MoveReport, NodeId, NodeState, Placement, RingEpoch, Rules, Streamed,
+};
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::crd::NodePhase;
+use crate::membership::{Finding, Founder, ObservedNode, Plan, Seat, Step, found, next};
+use crate::node_client::{HeldPlacement, MoveProgress, MovesReport, NodeReport};
+
+const PARTITIONS: u32 = 32;
+const REPLACE_AFTER: Duration = Duration::from_secs(900);
+/// Many more than any change needs.
+const MAX_ROUNDS: usize = 400;
+
+fn name(node: usize) -> String {
+    format!("orders-default-{node}")
+}
+
+#[derive(Clone)]
+struct Disk {
+    id: NodeId,
+    zone: String,
+    holds: Option<Placement>,
+    up: bool,
+    hints: u64,
+    drain: bool,
+    recorded: NodeId,
+    missing_since: Option<Timestamp>,
+    /// Its claim is gone, and no other runs yet.
+    gone: bool,
+}
+
+/// The API server and the nodes.
+#[derive(Clone)]
+struct World {
+    ring: Placement,
+    disks: BTreeMap<String, Disk>,
+    desired: Desired,
+    now: Timestamp,
+    destroyed: BTreeSet<NodeId>,
+    approved: Option<String>,
+    /// Nodes that nobody but the operator sees.
+    unseen: BTreeSet<String>,
+    /// Nodes that do nothing for their moves.
+    idle: BTreeSet<String>,
+    next_id: u128,
+    zones: usize,
+    removed: Vec<String>,
+}
+
+fn desired(nodes: usize) -> Desired {
+    Desired {
+        cluster: "orders".into(),
+        namespace: "shop".into(),
+        nodes: (0..nodes)
+            .map(|node| (name(node), Seat { capacity: 1 }))
+            .collect(),
+        partitions: PARTITIONS,
+        replication_factor: 3,
+        rules: Rules {
+            read_min: 2,
+            write_min: 2,
+        },
+        limits: MoveLimits {
+            per_node: 4,
+            overall: 16,
+        },
+        bytes_per_second: 1 << 20,
+        replace_after: REPLACE_AFTER,
+        approval: Approval::Automatic,
+    }
+}
+
+impl World {
+    /// A founded ring, its nodes spread over so many zones in turn.
+    fn new(nodes: usize, zones: usize) -> Self {
+        let desired = desired(nodes);
+        let founders: Vec<Founder> = (0..nodes)
+            .map(|node| Founder {
+                name: name(node),
+                id: NodeId(Uuid::from_u128(node as u128 + 1)),
+                zone: format!("z{}", node % zones),
+                capacity: 1,
+            })
+            .collect();
+        let ring = found(&founders, &desired, Uuid::from_u128(9), 5).unwrap();
+        let mut world = Self {
+            disks: BTreeMap::new(),
+            desired,
+            now: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24),
+            destroyed: BTreeSet::new(),
+            approved: None,
+            unseen: BTreeSet::new(),
+            idle: BTreeSet::new(),
+            next_id: 1_000,
+            zones,
+            removed: Vec::new(),
+            ring: ring.clone(),
+        };
+        for founder in founders {
+            let mut disk = disk(founder.id, &founder.zone);
+            disk.holds = Some(ring.clone());
+            world.disks.insert(founder.name, disk);
+        }
+        world
+    }
+
+    fn scale(&mut self, nodes: usize) {
+        self.desired.nodes = desired(nodes).nodes;
+        self.start_pods();
+    }
+
+    /// Nodes that are to exist and do not get an empty disk.
+    fn start_pods(&mut self) {
+        for node in 0..self.desired.nodes.len() {
+            if !self.disks.contains_key(&name(node)) {
+                self.next_id += 1;
+                let id = NodeId(Uuid::from_u128(self.next_id));
+                let zone = format!("z{}", node % self.zones);
+                self.disks.insert(name(node), disk(id, &zone));
+            }
+        }
+    }
+
+    /// An empty disk in the place of the node's.
+    fn wipe(&mut self, node: usize) {
+        self.next_id += 1;
+        let id = NodeId(Uuid::from_u128(self.next_id));
+        let disk = self.disks.get_mut(&name(node)).unwrap();
+        (disk.id, disk.recorded, disk.holds) = (id, id, None);
+        disk.up = true;
+    }
+
+    fn disk(&mut self, node: usize) -> &mut Disk {
+        self.disks.get_mut(&name(node)).unwrap()
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.note_missing();
+        self.now += SignedDuration::try_from(time).unwrap();
+    }
+
+    /// As the operator writes it to the KVNodes.
+    fn note_missing(&mut self) {
+        for member in self.ring.nodes() {
+            if let Some(disk) = self.disks.get_mut(&member.name) {
+                let there = disk.up && disk.id == member.id;
+                disk.missing_since = if there {
+                    None
+                } else {
+                    disk.missing_since.or(Some(self.now))
+                };
+            }
+        }
+    }
+
+    fn observed(&self, offered: &BTreeSet<String>) -> Observed {
+        let seen = |(name, disk): (&String, &Disk)| {
+            let node = ObservedNode {
+                zone: Some(disk.zone.clone()),
+                recorded: Some(disk.recorded),
+                claim_changed: disk.gone,
+                report: disk.up.then(|| self.report(name, disk)),
+                moves: disk.up.then(|| self.moves(name, disk)),
+                missing_since: disk.missing_since,
+                drain: disk.drain,
+            };
+            (name.clone(), node)
+        };
+        Observed {
+            ring: Some(self.ring.clone()),
+            founded_before: true,
+            nodes: self.disks.iter().map(seen).collect(),
+            now: self.now,
+            watched_since: Timestamp::UNIX_EPOCH,
+            destroyed: self.destroyed.clone(),
+            approved: self.approved.clone(),
+            offered: offered.clone(),
+        }
+    }
+
+    fn report(&self, name: &str, disk: &Disk) -> NodeReport {
+        let others = self.disks.iter();
+        let others = others.filter(|(other, it)| {
+            it.up && it.holds.is_some() && !self.unseen.contains(*other)
+        });
+        let held = disk.holds.as_ref();
+        let vnodes = held.and_then(|held| Some((held, held.index_of(disk.id)?)));
+        let vnodes = vnodes.map_or(0, |(held, me)| held.partitions_held_by(me).count());
+        NodeReport {
+            id: disk.id,
+            name: name.to_owned(),
+            holds: held.map(|held| HeldPlacement {
+                cluster_id: held.cluster_id(),
+                epoch: held.epoch(),
+                fingerprint: held.fingerprint(),
+            }),
+            phase: NodePhase::Serving,
+            vnodes: u32::try_from(vnodes).unwrap(),
+            data_bytes: 1_000 * vnodes as u64,
+            disk_free_bytes: 0,
+            sees: if held.is_some() && !self.unseen.contains(name) {
+                others.map(|(_, it)| it.id).collect()
+            } else {
+                BTreeSet::new()
+            },
+            hints: disk.hints,
+            comparisons_overdue: 0,
+            generation: 1,
+            version: String::new(),
+        }
+    }
+
+    fn moves(&self, name: &str, disk: &Disk) -> MovesReport {
+        let Some(held) = &disk.holds else {
+            return MovesReport::default();
+        };
+        let named = |index| held.node(index).id == disk.id;
+        let moves = held.moves().iter();
+        let moves = moves.filter(|it| it.add.is_some_and(named) || it.remove.is_some_and(named));
+        let all: Vec<NodeId> = held.nodes().iter().map(|node| node.id).collect();
+        let done = |id| MoveProgress {
+            report: MoveReport {
+                id,
+                ready: true,
+                streamed: Streamed {
+                    bytes: 400,
+                    keys: 4,
+                    from: all.clone(),
+                },
+                verified: all.clone(),
+                drained: all.clone(),
+                cleaned: true,
+            },
+            expected_bytes: 1_000,
+            problem: String::new(),
+        };
+        MovesReport {
+            acked: held.epoch(),
+            moves: if self.idle.contains(name) {
+                Vec::new()
+            } else {
+                moves.map(|it| done(it.id)).collect()
+            },
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        next(&self.observed(&BTreeSet::new()), &self.desired)
+    }
+
+    fn moving(&self) -> Moving {
+        self.plan().moving.expect("something is under way")
+    }
+
+    /// One run of the operator, killed after so many writes. Says whether it wrote anything.
+    fn round(&mut self, mut writes: usize) -> bool {
+        let mut offered = BTreeSet::new();
+        let (mut recorded, mut changed) = (false, false);
+        while writes > 0 {
+            let plan = next(&self.observed(&offered), &self.desired);
+            match plan.step {
+                Step::Record(_) if recorded => break,
+                Step::Record(placement) => {
+                    assert_eq!(placement.epoch().0, self.ring.epoch().0 + 1);
+                    self.check(&placement);
+                    self.ring = *placement;
+                    recorded = true;
+                    writes -= 1;
+                }
+                Step::HandOver(nodes) => {
+                    for node in nodes {
+                        if writes > 0 {
+                            self.disks.get_mut(&node).unwrap().holds = Some(self.ring.clone());
+                            writes -= 1;
+                        }
+                        offered.insert(node);
+                    }
+                }
+                Step::RemoveSurplus(nodes) => {
+                    for node in nodes {
+                        let is_member = self.ring.nodes().iter().any(|it| it.name == node);
+                        assert!(!is_member, "{node} is still in the ring");
+                        self.disks.remove(&node);
+                        self.removed.push(node);
+                    }
+                    writes -= 1;
+                }
+                Step::Hold => break,
+                other => panic!("{other:?}"),
+            }
+            changed = true;
+        }
+        self.note_missing();
+        self.start_pods();
+        changed
+    }
+
+    /// What no step may do.
+    fn check(&self, next: &Placement) {
+        for it in next.moves() {
+            let new = self.ring.move_of(it.partition()).is_none_or(|old| old.id != it.id);
+            if let Some(joins) = it.add.filter(|_| new) {
+                let joins = next.node(joins);
+                assert_eq!(joins.state, NodeState::Active, "{} is given vnodes", joins.name);
+            }
+        }
+    }
+
+    /// Runs until nothing is left to do.
+    fn settle(&mut self) {
+        for _ in 0..MAX_ROUNDS {
+            let changed = self.round(usize::MAX);
+            if !changed && self.plan().moving.is_none() {
+                return;
+            }
+        }
+        panic!("does not settle: {:#?}", self.plan());
+    }
+
+    /// So many runs, or fewer if nothing changes any more.
+    fn rounds(&mut self, rounds: usize) {
+        for _ in 0..rounds {
+            self.round(usize::MAX);
+        }
+    }
+
+    fn members(&self) -> BTreeSet<String> {
+        self.ring.nodes().iter().map(|node| node.name.clone()).collect()
+    }
+
+    fn vnodes(&self) -> Vec<usize> {
+        let nodes = self.ring.node_indexes();
+        nodes.map(|node| self.ring.partitions_of(node).count()).collect()
+    }
+
+    fn is_as_desired(&self) {
+        let wanted: BTreeSet<String> = self.desired.nodes.keys().cloned().collect();
+        assert_eq!(self.members(), wanted);
+        assert!(self.ring.moves().is_empty());
+        for node in self.ring.nodes() {
+            assert_eq!(node.state, NodeState::Active, "{}", node.name);
+            assert_eq!(self.disks[&node.name].id, node.id, "{}", node.name);
+        }
+        assert_eq!(self.disks.keys().cloned().collect::<BTreeSet<_>>(), wanted);
+    }
+}
+
+fn disk(id: NodeId, zone: &str) -> Disk {
+    Disk {
+        id,
+        zone: zone.to_owned(),
+        holds: None,
+        up: true,
+        hints: 0,
+        drain: false,
+        recorded: id,
+        missing_since: None,
+        gone: false,
+    }
+}
+
+#[test]
+fn at_rest_nothing_is_done() {
+    let plan = World::new(5, 1).plan();
+    assert_eq!((plan.step, plan.moving, plan.findings), (Step::Hold, None, vec![]));
+}
+
+#[test]
+fn new_nodes_join_and_get_their_share() {
+    let mut world = World::new(3, 1);
+    world.scale(5);
+    assert_eq!(world.moving().kind, Kind::ScaleOut);
+    world.settle();
+    world.is_as_desired();
+    let share = PARTITIONS as usize * 3 / 5;
+    assert!(world.vnodes().iter().all(|vnodes| vnodes.abs_diff(share) <= 1));
+}
+
+#[test]
+fn a_new_node_gets_nothing_before_all_members_see_it_and_it_sees_them() {
+    let mut world = World::new(3, 1);
+    world.scale(4);
+    world.unseen.insert(name(1));
+    world.rounds(5);
+    let moving = world.moving();
+    assert_eq!((moving.phase, moving.kind), (Phase::Joining, Kind::ScaleOut));
+    assert!(moving.waits[0].contains("does not see"), "{:?}", moving.waits);
+    assert_eq!(world.members().len(), 4, "a member, for only members gossip");
+    assert_eq!(world.vnodes().iter().filter(|vnodes| **vnodes == 0).count(), 1);
+    world.unseen.clear();
+    world.settle();
+    world.is_as_desired();
+}
+
+#[test]
+fn a_node_that_does_not_start_is_waited_for_and_named() {
+    let mut world = World::new(3, 1);
+    world.scale(4);
+    world.disk(3).up = false;
+    world.rounds(3);
+    let moving = world.moving();
+    assert_eq!(moving.phase, Phase::StartingNodes);
+    assert!(moving.waits[0].contains(&name(3)), "{:?}", moving.waits);
+    assert_eq!(world.ring.epoch(), RingEpoch::FIRST);
+}
+
+#[test]
+fn the_last_node_leaves_when_it_owns_nothing_and_its_pod_after_that() {
+    let mut world = World::new(5, 1);
+    world.scale(4);
+    assert_eq!(world.moving().kind, Kind::ScaleIn);
+    world.settle();
+    world.is_as_desired();
+    assert_eq!(world.removed, [name(4)]);
+}
+
+#[test]
+fn a_leaver_with_hints_stays_until_they_are_delivered() {
+    let mut world = World::new(4, 1);
+    world.disk(3).hints = 7;
+    world.scale(3);
+    world.rounds(60);
+    assert_eq!(world.members().len(), 4);
+    let moving = world.moving();
+    assert_eq!(moving.phase, Phase::Leaving);
+    assert!(moving.waits[0].contains("7 hints"), "{:?}", moving.waits);
+    world.disk(3).hints = 0;
+    world.settle();
+    world.is_as_desired();
+}
+
+#[test]
+fn a_leaver_that_does_not_answer_is_not_forgotten() {
+    let mut world = World::new(5, 1);
+    world.scale(4);
+    world.disk(4).up = false;
+    world.rounds(60);
+    assert!(world.members().contains(&name(4)));
+    world.disk(4).up = true;
+    world.settle();
+    world.is_as_desired();
+}
+
+#[test]
+fn a_change_of_mind_at_any_point_ends_as_last_asked_for() {
+    for (from, to, back) in [(5, 4, 5), (4, 3, 4), (3, 5, 3), (4, 5, 3)] {
+        for rounds in 0..24 {
+            let mut world = World::new(from, 1);
+            world.scale(to);
+            world.rounds(rounds);
+            world.scale(back);
+            world.settle();
+            world.is_as_desired();
+        }
+    }
+}
+
+#[test]
+fn killed_after_any_number_of_writes_it_goes_on() {
+    for writes in 1..4 {
+        let mut world = World::new(4, 1);
+        world.scale(5);
+        for _ in 0..30 {
+            world.round(writes);
+        }
+        world.scale(3);
+        for _ in 0..30 {
+            world.round(writes);
+        }
+        world.settle();
+        world.is_as_desired();
+    }
+}
+
+#[test]
+fn a_lost_disk_is_replaced_after_its_time_and_not_before() {
+    let mut world = World::new(4, 4);
+    let old = world.disk(1).id;
+    world.wipe(1);
+    world.wait(REPLACE_AFTER / 2);
+    world.rounds(5);
+    assert_eq!(world.ring.epoch(), RingEpoch::FIRST, "it may come back");
+    let plan = world.plan();
+    assert_eq!(plan.findings, [Finding::Replaced { node: name(1) }]);
+    world.wait(REPLACE_AFTER);
+    assert_eq!(world.moving().kind, Kind::Replace);
+    world.settle();
+    world.is_as_desired();
+    assert_eq!(world.ring.node_by_id(old), None);
+    assert_eq!(world.plan().findings, []);
+}
+
+#[test]
+fn with_as_many_nodes_as_copies_a_lost_disk_is_replaced_too() {
+    let mut world = World::new(3, 3);
+    world.wipe(2);
+    world.wait(REPLACE_AFTER);
+    world.settle();
+    world.is_as_desired();
+}
+
+#[test]
+fn a_disk_that_is_lost_while_nothing_takes_its_place_is_replaced_by_the_others() {
+    let mut world = World::new(5, 1);
+    (world.disk(1).up, world.disk(1).gone) = (false, true);
+    world.wait(REPLACE_AFTER);
+    world.rounds(80);
+    assert_eq!(world.members().len(), 4);
+    world.wipe(1);
+    world.disk(1).gone = false;
+    world.settle();
+    world.is_as_desired();
+}
+
+#[test]
+fn a_silent_node_whose_disk_is_there_is_never_replaced() {
+    let mut world = World::new(4, 1);
+    world.disk(1).up = false;
+    world.wait(REPLACE_AFTER * 100);
+    world.rounds(5);
+    assert_eq!(world.ring.epoch(), RingEpoch::FIRST);
+}
+
+#[test]
+fn the_brake_holds_while_more_than_one_domain_looks_unhealthy() {
+    let mut world = World::new(6, 3);
+    world.wipe(0);
+    world.disk(1).up = false;
+    world.wait(REPLACE_AFTER * 2);
+    world.rounds(5);
+    assert_eq!(world.ring.epoch(), RingEpoch::FIRST);
+    let waits = losses(&world.ring, &world.observed(&BTreeSet::new()), &world.desired).waits;
+    assert!(waits[0].contains("more than one failure domain"), "{waits:?}");
+    world.disk(1).up = true;
+    world.settle();
+    world.is_as_desired();
+}
+
+#[test]
+fn a_whole_zone_that_is_away_is_waited_for() {
+    let mut world = World::new(6, 3);
+    for node in [0, 3] {
+        (world.disk(node).up, world.disk(node).gone) = (false, true);
+    }
+    world.wait(REPLACE_AFTER * 100);
+    world.rounds(5);
+    assert_eq!(world.ring.epoch(), RingEpoch::FIRST);
+}
+
+#[test]
+fn an_operator_that_has_just_come_back_gives_nobody_up() {
+    let mut world = World::new(4, 1);
+    world.wipe(1);
+    world.wait(REPLACE_AFTER * 2);
+    let mut observed = world.observed(&BTreeSet::new());
+    observed.watched_since = world.now - SignedDuration::from_secs(30);
+    assert_eq!(next(&observed, &world.desired).step, Step::Hold);
+    observed.watched_since = world.now - SignedDuration::from_secs(60);
+    assert!(matches!(next(&observed, &world.desired).step, Step::Record(_)));
+}
+
+#[test]
+fn two_lost_disks_are_replaced_one_after_the_other_when_a_person_says_so() {
+    let mut world = World::new(5, 1);
+    world.destroyed = [world.disk(0).id, world.disk(3).id].into();
+    world.wipe(0);
+    world.wipe(3);
+    for _ in 0..MAX_ROUNDS {
+        let displaced = world.ring.nodes().iter().filter(|node| node.name == node.id.to_string());
+        assert!(displaced.count() <= 1, "one at a time");
+        if !world.round(usize::MAX) && world.plan().moving.is_none() {
+            break;
+        }
+    }
+    world.is_as_desired();
+}
+
+#[test]
+fn a_newcomer_that_dies_in_mid_stream_is_called_off_after_its_time() {
+    let mut world = World::new(4, 1);
+    world.scale(5);
+    world.idle.insert(name(4));
+    world.rounds(8);
+    assert!(!world.ring.moves().is_empty());
+    world.disk(4).up = false;
+    world.scale(4);
+    world.wait(REPLACE_AFTER);
+    world.settle();
+    world.is_as_desired();
+}
+
+#[test]
+fn nothing_moves_before_it_is_approved_and_the_name_of_the_plan_stays() {
+    let mut world = World::new(3, 1);
+    world.desired.approval = Approval::Manual;
+    world.scale(4);
+    world.rounds(3);
+    assert_eq!(world.ring.epoch(), RingEpoch::FIRST);
+    let moving = world.moving();
+    assert_eq!(moving.phase, Phase::AwaitingApproval);
+    let plan = moving.plan.expect("there is something to approve");
+    let share = PARTITIONS as usize * 3 / 4;
+    assert!(plan.moves.abs_diff(share) <= 1, "{plan:?}");
+    assert_eq!(plan.bytes, plan.moves as u64 * 1_000);
+    assert!(plan.pairs.iter().all(|(_, to, _)| *to == name(3)));
+
+    world.approved = Some("other".into());
+    world.rounds(1);
+    assert_eq!(world.ring.epoch(), RingEpoch::FIRST);
+    world.approved = Some(moving.plan_id.clone());
+    for _ in 0..MAX_ROUNDS {
+        world.round(usize::MAX);
+        let Some(moving) = world.plan().moving else { break };
+        assert_eq!(Some(moving.plan_id), world.approved);
+    }
+    world.is_as_desired();
+
+    world.scale(3);
+    assert_eq!(world.moving().phase, Phase::AwaitingApproval, "that was another plan");
+}
+
+#[test]
+fn an_annotated_node_is_emptied_and_stays() {
+    let mut world = World::new(5, 1);
+    world.disk(2).drain = true;
+    assert_eq!(world.moving().kind, Kind::Drain);
+    world.settle();
+    assert_eq!(world.members().len(), 5);
+    let index = world.ring.index_of(world.disks[&name(2)].id).unwrap();
+    assert!(world.ring.is_unused(index));
+    world.disk(2).drain = false;
+    world.settle();
+    world.is_as_desired();
+}
+
+#[test]
+fn draining_more_than_can_be_spared_is_refused_in_words() {
+    let mut world = World::new(3, 1);
+    world.disk(2).drain = true;
+    world.rounds(2);
+    let moving = world.moving();
+    assert_eq!(moving.phase, Phase::Blocked);
+    assert!(moving.problem.unwrap().contains("active nodes for 3 copies"));
+}
+
+#[test]
+fn weights_and_copies_may_change() {
+    let mut world = World::new(5, 1);
+    world.desired.nodes.get_mut(&name(0)).unwrap().capacity = 2;
+    world.settle();
+    let index = world.ring.index_of(world.disks[&name(0)].id).unwrap();
+    assert_eq!(world.ring.partitions_of(index).count(), PARTITIONS as usize);
+    for copies in [5, 2, 3] {
+        world.desired.replication_factor = copies;
+        world.settle();
+        world.is_as_desired();
+        assert_eq!(world.ring.replication_factor().get(), copies);
+    }
+}
+
+#[test]
+fn what_is_left_goes_down_to_nothing() {
+    let mut world = World::new(4, 1);
+    world.scale(5);
+    let mut left = usize::MAX;
+    for _ in 0..MAX_ROUNDS {
+        world.round(usize::MAX);
+        let Some(moving) = world.plan().moving else { break };
+        if moving.phase == Phase::Moving {
+            assert!(moving.remaining.moves <= left);
+            assert!(moving.remaining.bytes <= 1_000 * moving.remaining.moves as u64);
+            left = moving.remaining.moves;
+        }
+    }
+    assert!(left < usize::MAX, "it was told");
+    world.is_as_desired();
+}
+
+#[test]
+fn an_old_record_removes_no_node() {
+    let mut world = World::new(3, 1);
+    let old = world.ring.clone();
+    world.scale(4);
+    world.settle();
+    world.ring = old;
+    world.scale(3);
+    for disk in world.disks.values_mut() {
+        disk.up = false;
+    }
+    assert_eq!(world.plan().step, Step::Hold, "nobody confirms the record");
+    world.disk(0).up = true;
+    assert_eq!(world.plan().step, Step::RecordHeld(name(0)));
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Scale(usize),
+    Round { writes: usize },
+    Down(usize),
+    Up(usize),
+    Wipe(usize),
+    Wait,
+    Capacity(usize, u32),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => (3..6_usize).prop_map(Event::Scale),
+        20 => (1..8_usize).prop_map(|writes| Event::Round { writes }),
+        3 => (0..5_usize).prop_map(Event::Down),
+        4 => (0..5_usize).prop_map(Event::Up),
+        1 => (0..5_usize).prop_map(Event::Wipe),
+        2 => Just(Event::Wait),
+        1 => (0..3_usize, 1..3_u32).prop_map(|(node, capacity)| Event::Capacity(node, capacity)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever happens, one disk lost at a time, and wherever the operator is killed: in the end
+    /// the ring is as was last asked for.
+    #[test]
+    fn whatever_happens_it_ends_as_desired(events in prop::collection::vec(event(), 1..50)) {
+        let mut world = World::new(4, 1);
+        for event in events {
+            match event {
+                Event::Scale(nodes) => world.scale(nodes),
+                Event::Round { writes } => {
+                    world.round(writes);
+                }
+                Event::Down(node) => {
+                    world.disks.get_mut(&name(node)).into_iter().for_each(|it| it.up = false);
+                }
+                Event::Up(node) => {
+                    world.disks.get_mut(&name(node)).into_iter().for_each(|it| it.up = true);
+                }
+                Event::Wipe(node) => {
+                    let well = world.ring.nodes().iter().all(|member| {
+                        let disk = world.disks.get(&member.name);
+                        disk.is_some_and(|disk| disk.up && disk.id == member.id)
+                    });
+                    if well && world.disks.contains_key(&name(node)) {
+                        world.wipe(node);
+                    }
+                }
+                Event::Wait => world.wait(REPLACE_AFTER / 2),
+                Event::Capacity(node, capacity) => {
+                    let seat = world.desired.nodes.get_mut(&name(node));
+                    seat.into_iter().for_each(|seat| seat.capacity = capacity);
+                }
+            }
+        }
+        world.disks.values_mut().for_each(|disk| disk.up = true);
+        world.wait(Duration::ZERO);
+        world.wait(REPLACE_AFTER);
+        world.settle();
+        world.is_as_desired();
+    }
+}
