@@ -109,7 +109,11 @@ async fn changes_that_cannot_be_made_are_refused_or_reported() -> Result<()> {
         let nodes = annulus_api(&namespace, "KVNode");
         let drain = json!({"metadata": {"annotations": {"annulus.dev/drain": "true"}}});
         nodes
-            .patch("orders-default-2", &PatchParams::default(), &Patch::Merge(drain))
+            .patch(
+                "orders-default-2",
+                &PatchParams::default(),
+                &Patch::Merge(drain),
+            )
             .await?;
         let stalled = cluster.await_condition("Stalled", "True", FOUNDING).await?;
         assert_eq!(stalled.reason, "PlanImpossible", "{stalled:?}");

@@ -24,7 +24,9 @@ const VICTIM: &str = "orders-default-1";
 async fn a_lost_disk_is_replaced_without_help() -> Result<()> {
     with_namespace("replaces-a-lost-disk", |namespace| async move {
         let cluster = KvCluster::create(&namespace, &three_nodes("orders")).await?;
-        cluster.patch(json!({"spec": {"replaceAfter": "10s"}})).await?;
+        cluster
+            .patch(json!({"spec": {"replaceAfter": "10s"}}))
+            .await?;
         cluster.await_ready(FOUNDING).await?;
         let workload = Workload::new(&cluster).await?;
         let account = workload.write(KEYS, KEYS_PER_SECOND).await?;
@@ -39,7 +41,9 @@ async fn a_lost_disk_is_replaced_without_help() -> Result<()> {
         let since = Instant::now();
 
         eventually("the lost node is out of the ring", REPLACING, || async {
-            let ring = annulus_api(&namespace, "KVRing").get(cluster.name()).await?;
+            let ring = annulus_api(&namespace, "KVRing")
+                .get(cluster.name())
+                .await?;
             let members = ring.data["spec"]["nodes"].as_array().context("no nodes")?;
             ensure!(members.len() == 3, "{members:?}");
             ensure!(members.iter().all(|node| node["id"] != lost), "{members:?}");
@@ -47,9 +51,14 @@ async fn a_lost_disk_is_replaced_without_help() -> Result<()> {
         })
         .await?;
         cluster.await_ready(REPLACING).await?;
-        cluster.await_condition("FullyReplicated", "True", REPLACING).await?;
+        cluster
+            .await_condition("FullyReplicated", "True", REPLACING)
+            .await?;
         let node = nodes.get(VICTIM).await?;
-        let gigabytes = node.data["status"]["dataBytes"].as_f64().unwrap_or_default() / 1e9;
+        let gigabytes = node.data["status"]["dataBytes"]
+            .as_f64()
+            .unwrap_or_default()
+            / 1e9;
         let seconds = since.elapsed().as_secs_f64();
         eprintln!("replaced after {seconds:.0} s, with {gigabytes:.2} GB to copy");
         read_back(&cluster.all_endpoints(3).await?, &account.acknowledged).await

@@ -46,14 +46,21 @@ async fn no_write_is_lost_while_nodes_join_and_leave() -> Result<()> {
         is_settled(&namespace, &cluster, 4).await?;
         let pods: Api<Pod> = namespace.api();
         eventually("the leaver's pod is gone", SCALING, || async {
-            ensure!(pods.get_opt("orders-default-4").await?.is_none(), "it is there");
+            ensure!(
+                pods.get_opt("orders-default-4").await?.is_none(),
+                "it is there"
+            );
             Ok(())
         })
         .await?;
 
         let account = writer.await.context("the writer panicked")??;
         assert_eq!(account.given_up, [], "every key is written in the end");
-        assert!(account.not_retryable.is_empty(), "{:?}", account.not_retryable);
+        assert!(
+            account.not_retryable.is_empty(),
+            "{:?}",
+            account.not_retryable
+        );
         let refused: usize = account.refusals.values().sum();
         let attempts = account.acknowledged.len() + refused;
         assert!(
@@ -116,11 +123,19 @@ async fn is_settled(namespace: &TestNamespace, cluster: &KvCluster, nodes: usize
     .await?;
     let ring = annulus_api(namespace, "KVRing").get(cluster.name()).await?;
     let spec = &ring.data["spec"];
-    assert_eq!(spec["nodes"].as_array().map(Vec::len), Some(nodes), "{spec}");
+    assert_eq!(
+        spec["nodes"].as_array().map(Vec::len),
+        Some(nodes),
+        "{spec}"
+    );
     assert!(spec["moves"].as_array().is_none_or(Vec::is_empty), "{spec}");
     // How many each has depends on the zones that the machines are in.
     let vnodes = vnodes(spec, nodes)?;
-    assert_eq!(vnodes.iter().sum::<usize>(), PARTITIONS * COPIES, "{vnodes:?}");
+    assert_eq!(
+        vnodes.iter().sum::<usize>(),
+        PARTITIONS * COPIES,
+        "{vnodes:?}"
+    );
     assert!(vnodes.iter().all(|count| *count > 0), "{vnodes:?}");
     Ok(())
 }

@@ -4,7 +4,8 @@ use kube::api::ObjectMeta;
 
 use crate::cluster_controller::NodeDefaults;
 use crate::crd::{
-    Approval, Consistency, ImagePullPolicy, KVCluster, KVClusterSpec, Pool, Rebalance, Resources, Storage,
+    Approval, Consistency, ImagePullPolicy, KVCluster, KVClusterSpec, Pool, Rebalance, Resources,
+    Storage,
 };
 
 /// A cluster `shop/orders` as the API server would give it, with `nodes` nodes in one pool.

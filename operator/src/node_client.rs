@@ -196,10 +196,9 @@ impl NodeClient for GrpcNodeClient {
 fn refusal(status: Status) -> NodeError {
     let text = format!("{:?}: {}", status.code(), status.message());
     match status.code() {
-        Code::FailedPrecondition
-        | Code::InvalidArgument
-        | Code::NotFound
-        | Code::Unimplemented => NodeError::Refused(text),
+        Code::FailedPrecondition | Code::InvalidArgument | Code::NotFound | Code::Unimplemented => {
+            NodeError::Refused(text)
+        }
         _ => NodeError::Unreachable(text),
     }
 }

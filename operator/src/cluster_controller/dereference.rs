@@ -137,7 +137,10 @@ impl NodeView {
 
     /// Whether its claim is not the one any more that this identity was reported from.
     pub(crate) fn claim_changed(&self) -> bool {
-        let recorded = self.node.as_deref().and_then(|node| node.spec.claim.as_ref());
+        let recorded = self
+            .node
+            .as_deref()
+            .and_then(|node| node.spec.claim.as_ref());
         let present = self.claim.as_deref().and_then(ResourceExt::uid);
         recorded.is_some_and(|recorded| present.as_ref() != Some(recorded))
     }
@@ -179,7 +182,9 @@ pub(crate) async fn dereference<N: NodeClient>(
     }
     let ring = ring.as_ref().map_or(RingView::Absent, RingView::of);
     let mut nodes = cached(context, &name, &namespace);
-    let moves = ring.placement().is_some_and(|ring| !ring.moves().is_empty());
+    let moves = ring
+        .placement()
+        .is_some_and(|ring| !ring.moves().is_empty());
     ask_nodes(&mut nodes, &context.nodes, moves).await;
     find_zones(&mut nodes, &context.client).await;
     Ok(World {
@@ -299,11 +304,7 @@ async fn ask_nodes<N: NodeClient>(
     }
 }
 
-async fn ask_of_moves<N: NodeClient>(
-    name: &str,
-    address: &str,
-    client: &N,
-) -> Option<MovesReport> {
+async fn ask_of_moves<N: NodeClient>(name: &str, address: &str, client: &N) -> Option<MovesReport> {
     match client.moves(address).await {
         Ok(moves) => Some(moves),
         Err(error) => {

@@ -263,7 +263,11 @@ async fn hand_over<N: NodeClient>(nodes: &[String], world: &mut World, context: 
 /// Tells the members that take part in moves how fast they may copy. A node that has started anew
 /// since has forgotten it, so it is told each time.
 async fn limit_rates<N: NodeClient>(cluster: &ValidCluster, world: &World, context: &Context<N>) {
-    let Some(ring) = world.ring.placement().filter(|ring| !ring.moves().is_empty()) else {
+    let Some(ring) = world
+        .ring
+        .placement()
+        .filter(|ring| !ring.moves().is_empty())
+    else {
         return;
     };
     let members = ring.nodes().iter().filter_map(|member| {

@@ -231,9 +231,7 @@ fn wish_beyond_the_ring(finding: &Finding) -> Option<(Reason, String)> {
     match finding {
         Finding::OtherShape { ring, spec } => Some((
             Reason::RingMismatch,
-            format!(
-                "the ring has {ring} partitions, the spec asks for {spec}"
-            ),
+            format!("the ring has {ring} partitions, the spec asks for {spec}"),
         )),
         Finding::Replaced { .. } | Finding::ForeignDisk { .. } => None,
     }
@@ -257,7 +255,10 @@ fn disks(round: &Round) -> Vec<(Reason, String)> {
     let disk = |finding: &Finding| match finding {
         Finding::Replaced { node } => Some((
             Reason::NodeReplaced,
-            format!("{node} lost its disk and runs on an empty one; {}", when(node)),
+            format!(
+                "{node} lost its disk and runs on an empty one; {}",
+                when(node)
+            ),
         )),
         Finding::ForeignDisk { node } => Some((
             Reason::ForeignDisk,

@@ -26,7 +26,9 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     let part = &part[..part.len().min(9)];
     let scale = 10_u64.pow(u32::try_from(part.len()).ok()?);
     let part = u128::from(part.parse::<u64>().ok()?) * u128::from(unit) / u128::from(scale);
-    whole.checked_mul(unit)?.checked_add(u64::try_from(part).ok()?)
+    whole
+        .checked_mul(unit)?
+        .checked_add(u64::try_from(part).ok()?)
 }
 
 /// A time, such as `90s`, `15m`, `2h` or `1d`.

@@ -135,12 +135,7 @@ async fn update_nodes<N>(
 
 /// Whether the ring's member of this name is missing. One that serves and missed one question is
 /// not.
-fn is_missing(
-    name: &str,
-    view: &NodeView,
-    ring: Option<&Placement>,
-    old: &KVNodeStatus,
-) -> bool {
+fn is_missing(name: &str, view: &NodeView, ring: Option<&Placement>, old: &KVNodeStatus) -> bool {
     let members = ring.map(Placement::nodes).unwrap_or_default();
     let Some(member) = members.iter().find(|node| node.name == name) else {
         return false;

@@ -236,7 +236,10 @@ pub(crate) fn validate(
             expected: "a number and s, m, h or d, such as 15m",
         })?,
         approval: spec.approval,
-        approved: cluster.annotations().get(names::APPROVE_ANNOTATION).cloned(),
+        approved: cluster
+            .annotations()
+            .get(names::APPROVE_ANNOTATION)
+            .cloned(),
         destroyed: destroyed(cluster)?,
     })
 }

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use crate::status::{ConditionType, Reason};
 
 pub use kvcluster::{
-    Approval, Consistency, ImagePullPolicy, KVCluster, KVClusterSpec, MAX_NODES_PER_POOL, Pool, Rebalance,
-    Resources, RetentionPolicy, Storage,
+    Approval, Consistency, ImagePullPolicy, KVCluster, KVClusterSpec, MAX_NODES_PER_POOL, Pool,
+    Rebalance, Resources, RetentionPolicy, Storage,
 };
 pub use kvcluster_status::{KVClusterStatus, Operation, OperationPlan, OperationType};
 pub use kvnode::{DesiredNodeState, KVNode, KVNodeSpec, KVNodeStatus, NodePhase};

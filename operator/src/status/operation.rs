@@ -107,7 +107,9 @@ fn eta(operation: &Operation, now: &Time) -> Option<Time> {
     let left = share(operation.bytes_done, operation.bytes_total)
         .or_else(|| share(operation.partitions_done, operation.partitions_total))?;
     let passed = now.0.duration_since(operation.started.as_ref()?.0);
-    let ahead = (passed.as_secs_f64() * left).clamp(0.0, FARTHEST_END).round();
+    let ahead = (passed.as_secs_f64() * left)
+        .clamp(0.0, FARTHEST_END)
+        .round();
     let ahead = Duration::try_from_secs_f64(ahead).ok()?;
     now.0.checked_add(ahead).ok().map(Time)
 }
@@ -180,7 +182,10 @@ pub(super) fn phase_name(phase: Phase) -> &'static str {
 }
 
 /// What is worth an event on the way from one operation to the next: a phase, and the end.
-pub(crate) fn milestones(old: Option<&Operation>, new: Option<&Operation>) -> Vec<(Reason, String)> {
+pub(crate) fn milestones(
+    old: Option<&Operation>,
+    new: Option<&Operation>,
+) -> Vec<(Reason, String)> {
     match (old, new) {
         (Some(old), None) if old.r#type != OperationType::Founding => {
             vec![(Reason::OperationFinished, format!("{:?}", old.r#type))]
@@ -224,13 +229,25 @@ mod tests {
     #[test]
     fn what_is_done_is_what_there_was_less_what_is_left() {
         let first = operation(&facts("a", 40, 4_000), None, &at(0)).unwrap();
-        assert_eq!((first.partitions_done, first.partitions_total), (Some(0), Some(40)));
-        assert_eq!((first.eta.clone(), first.started.clone()), (None, Some(at(0))));
+        assert_eq!(
+            (first.partitions_done, first.partitions_total),
+            (Some(0), Some(40))
+        );
+        assert_eq!(
+            (first.eta.clone(), first.started.clone()),
+            (None, Some(at(0)))
+        );
         let waits = first.waiting_for.as_deref();
         assert_eq!(waits, Some("wait 0; wait 1; wait 2; and 2 more"));
         let later = operation(&facts("a", 30, 1_000), Some(&first), &at(30)).unwrap();
-        assert_eq!((later.partitions_done, later.partitions_total), (Some(10), Some(40)));
-        assert_eq!((later.bytes_done, later.bytes_total), (Some(3_000), Some(4_000)));
+        assert_eq!(
+            (later.partitions_done, later.partitions_total),
+            (Some(10), Some(40))
+        );
+        assert_eq!(
+            (later.bytes_done, later.bytes_total),
+            (Some(3_000), Some(4_000))
+        );
         assert_eq!((later.eta, later.started), (Some(at(40)), Some(at(0))));
     }
 
@@ -238,7 +255,10 @@ mod tests {
     fn another_plan_starts_anew_and_the_same_keeps_its_type() {
         let first = operation(&facts("a", 40, 0), None, &at(0)).unwrap();
         let other = operation(&facts("b", 10, 0), Some(&first), &at(9)).unwrap();
-        assert_eq!((other.partitions_total, other.started), (Some(10), Some(at(9))));
+        assert_eq!(
+            (other.partitions_total, other.started),
+            (Some(10), Some(at(9)))
+        );
         let mut like_any = facts("a", 20, 0);
         like_any.moving.as_mut().unwrap().kind = Kind::Rebalance;
         let same = operation(&like_any, Some(&first), &at(9)).unwrap();
@@ -248,7 +268,10 @@ mod tests {
     #[test]
     fn an_operation_that_stands_still_is_equal() {
         let first = operation(&facts("a", 40, 0), None, &at(0)).unwrap();
-        assert_eq!(operation(&facts("a", 40, 0), Some(&first), &at(60)), Some(first));
+        assert_eq!(
+            operation(&facts("a", 40, 0), Some(&first), &at(60)),
+            Some(first)
+        );
     }
 
     #[test]
@@ -260,6 +283,9 @@ mod tests {
         assert_eq!(milestones(Some(&moving), Some(&moving)), []);
         let phase = milestones(Some(&moving), Some(&leaving));
         assert_eq!(phase[0].0, Reason::OperationPhase);
-        assert_eq!(milestones(Some(&leaving), None)[0].0, Reason::OperationFinished);
+        assert_eq!(
+            milestones(Some(&leaving), None)[0].0,
+            Reason::OperationFinished
+        );
     }
 }

@@ -189,7 +189,11 @@ fn first_nodes(
         return Err(FoundingError::WrongSize { existing, asked }.into());
     }
     let mut nodes = Wanted::of(ring).nodes;
-    nodes.extend(wanted::read(&layout.wanted_file())?.unwrap_or_default().nodes);
+    nodes.extend(
+        wanted::read(&layout.wanted_file())?
+            .unwrap_or_default()
+            .nodes,
+    );
     Ok(nodes)
 }
 

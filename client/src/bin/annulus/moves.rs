@@ -144,7 +144,9 @@ impl Arrival {
 fn bar(share: f64) -> String {
     let share = share.clamp(0.0, 1.0);
     let steps = 1..=BAR_WIDTH;
-    let full = steps.filter(|step| *step as f64 <= share * BAR_WIDTH as f64).count();
+    let full = steps
+        .filter(|step| *step as f64 <= share * BAR_WIDTH as f64)
+        .count();
     format!(
         "[{}{}] {:>3.0}%",
         "#".repeat(full),
@@ -192,10 +194,20 @@ mod tests {
         let moves = gather(&ring, &BTreeMap::from([(joins.id, answer)]));
         let count = ring.moves().len();
         assert_eq!(moves.line(), format!("{count} moves: {count} PREPARE"));
-        assert_eq!(moves.arrivals.values().map(|it| it.vnodes).sum::<usize>(), count);
+        assert_eq!(
+            moves.arrivals.values().map(|it| it.vnodes).sum::<usize>(),
+            count
+        );
         assert_eq!(moves.arrivals[&joins.name].bytes, 50);
-        assert_eq!(moves.problems, [format!("{} at {}: no room", first.id, joins.name)]);
-        assert!(moves.bars().contains("[###############...............]  50%"));
+        assert_eq!(
+            moves.problems,
+            [format!("{} at {}: no room", first.id, joins.name)]
+        );
+        assert!(
+            moves
+                .bars()
+                .contains("[###############...............]  50%")
+        );
     }
 
     #[test]

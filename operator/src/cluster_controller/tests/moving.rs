@@ -40,7 +40,9 @@ impl Lab {
 }
 
 fn names(nodes: i32) -> Vec<String> {
-    (0..nodes).map(|node| format!("orders-default-{node}")).collect()
+    (0..nodes)
+        .map(|node| format!("orders-default-{node}"))
+        .collect()
 }
 
 #[tokio::test]
@@ -87,12 +89,26 @@ async fn the_claim_of_a_node_that_left_empty_goes_if_that_is_wanted() {
 #[tokio::test]
 async fn a_retained_disk_joins_again() {
     let lab = Lab::ready(4).await;
-    let before: BTreeSet<String> = lab.ring().unwrap().spec.nodes.into_iter().map(|it| it.id).collect();
+    let before: BTreeSet<String> = lab
+        .ring()
+        .unwrap()
+        .spec
+        .nodes
+        .into_iter()
+        .map(|it| it.id)
+        .collect();
     lab.scale(3);
     lab.settle().await;
     lab.scale(4);
     lab.settle().await;
-    let after: BTreeSet<String> = lab.ring().unwrap().spec.nodes.into_iter().map(|it| it.id).collect();
+    let after: BTreeSet<String> = lab
+        .ring()
+        .unwrap()
+        .spec
+        .nodes
+        .into_iter()
+        .map(|it| it.id)
+        .collect();
     assert_eq!((lab.members(), after), (names(4), before));
 }
 
@@ -109,7 +125,11 @@ async fn killed_after_any_number_of_writes_it_scales_all_the_same() {
         lab.api.limit_writes(None);
         lab.scale(3);
         lab.settle().await;
-        assert_eq!((lab.members(), lab.pods()), (names(3), names(3)), "{writes}");
+        assert_eq!(
+            (lab.members(), lab.pods()),
+            (names(3), names(3)),
+            "{writes}"
+        );
     }
 }
 
@@ -117,7 +137,12 @@ async fn killed_after_any_number_of_writes_it_scales_all_the_same() {
 async fn a_lost_disk_is_replaced_when_its_time_is_over() {
     let lab = Lab::ready(4).await;
     let lost = lab.ring().unwrap().spec.nodes;
-    let lost = lost.iter().find(|node| node.name == "orders-default-1").unwrap().id.clone();
+    let lost = lost
+        .iter()
+        .find(|node| node.name == "orders-default-1")
+        .unwrap()
+        .id
+        .clone();
     lab.api.remove("pods", "orders-default-1");
     lab.api.remove("persistentvolumeclaims", "orders-default-1");
     for _ in 0..6 {
@@ -204,7 +229,10 @@ async fn a_node_that_does_nothing_for_its_moves_is_named() {
     }
     let operation = lab.operation();
     let waits = operation.waiting_for.unwrap();
-    assert!(waits.contains("orders-default-3 has not made its vnode"), "{waits}");
+    assert!(
+        waits.contains("orders-default-3 has not made its vnode"),
+        "{waits}"
+    );
     assert!(operation.cancellable);
     lab.scale(3);
     lab.settle().await;

@@ -68,11 +68,7 @@ pub(crate) fn losses(ring: &Placement, observed: &Observed, desired: &Desired) -
 }
 
 /// Replacements that have begun: the placement says so.
-fn begun(
-    ring: &Placement,
-    missing: &[(&Node, Presence)],
-    observed: &Observed,
-) -> BTreeSet<NodeId> {
+fn begun(ring: &Placement, missing: &[(&Node, Presence)], observed: &Observed) -> BTreeSet<NodeId> {
     let is_lost = |id: NodeId| {
         let leaver = |it: &Move| it.lost && it.remove.is_some_and(|node| ring.node(node).id == id);
         ring.moves().iter().any(leaver)
@@ -98,11 +94,7 @@ fn elapsed(since: jiff::Timestamp, observed: &Observed) -> Duration {
 }
 
 /// Why nobody is given up now, if so.
-fn brake(
-    ring: &Placement,
-    missing: &[(&Node, Presence)],
-    observed: &Observed,
-) -> Option<String> {
+fn brake(ring: &Placement, missing: &[(&Node, Presence)], observed: &Observed) -> Option<String> {
     let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
     for node in ring.nodes().iter().filter(|node| !is_displaced(node)) {
         *zones.entry(node.zone.0.as_str()).or_default() += 1;
@@ -137,13 +129,17 @@ fn why_not_yet(
     brake: Option<&str>,
 ) -> String {
     let name = &member.name;
-    let left = desired.replace_after.saturating_sub(waited(member, observed));
+    let left = desired
+        .replace_after
+        .saturating_sub(waited(member, observed));
     if !left.is_zero() {
         let after = desired.replace_after.as_secs();
         return format!("{name} lost its disk; it is replaced {after} s after that");
     }
     match brake {
         Some(why) => format!("{name} lost its disk; it is not replaced: {why}"),
-        None => format!("{name} lost its disk; it is replaced after the one that is being replaced"),
+        None => {
+            format!("{name} lost its disk; it is replaced after the one that is being replaced")
+        }
     }
 }

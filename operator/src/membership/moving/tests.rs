@@ -190,9 +190,8 @@ impl World {
 
     fn report(&self, name: &str, disk: &Disk) -> NodeReport {
         let others = self.disks.iter();
-        let others = others.filter(|(other, it)| {
-            it.up && it.holds.is_some() && !self.unseen.contains(*other)
-        });
+        let others = others
+            .filter(|(other, it)| it.up && it.holds.is_some() && !self.unseen.contains(*other));
         let held = disk.holds.as_ref();
         let vnodes = held.and_then(|held| Some((held, held.index_of(disk.id)?)));
         let vnodes = vnodes.map_or(0, |(held, me)| held.partitions_held_by(me).count());
@@ -308,10 +307,18 @@ impl World {
     /// What no step may do.
     fn check(&self, next: &Placement) {
         for it in next.moves() {
-            let new = self.ring.move_of(it.partition()).is_none_or(|old| old.id != it.id);
+            let new = self
+                .ring
+                .move_of(it.partition())
+                .is_none_or(|old| old.id != it.id);
             if let Some(joins) = it.add.filter(|_| new) {
                 let joins = next.node(joins);
-                assert_eq!(joins.state, NodeState::Active, "{} is given vnodes", joins.name);
+                assert_eq!(
+                    joins.state,
+                    NodeState::Active,
+                    "{} is given vnodes",
+                    joins.name
+                );
             }
         }
     }
@@ -335,12 +342,18 @@ impl World {
     }
 
     fn members(&self) -> BTreeSet<String> {
-        self.ring.nodes().iter().map(|node| node.name.clone()).collect()
+        self.ring
+            .nodes()
+            .iter()
+            .map(|node| node.name.clone())
+            .collect()
     }
 
     fn vnodes(&self) -> Vec<usize> {
         let nodes = self.ring.node_indexes();
-        nodes.map(|node| self.ring.partitions_of(node).count()).collect()
+        nodes
+            .map(|node| self.ring.partitions_of(node).count())
+            .collect()
     }
 
     fn is_as_desired(&self) {
@@ -372,7 +385,10 @@ fn disk(id: NodeId, zone: &str) -> Disk {
 #[test]
 fn at_rest_nothing_is_done() {
     let plan = World::new(5, 1).plan();
-    assert_eq!((plan.step, plan.moving, plan.findings), (Step::Hold, None, vec![]));
+    assert_eq!(
+        (plan.step, plan.moving, plan.findings),
+        (Step::Hold, None, vec![])
+    );
 }
 
 #[test]
@@ -383,7 +399,12 @@ fn new_nodes_join_and_get_their_share() {
     world.settle();
     world.is_as_desired();
     let share = PARTITIONS as usize * 3 / 5;
-    assert!(world.vnodes().iter().all(|vnodes| vnodes.abs_diff(share) <= 1));
+    assert!(
+        world
+            .vnodes()
+            .iter()
+            .all(|vnodes| vnodes.abs_diff(share) <= 1)
+    );
 }
 
 #[test]
@@ -393,10 +414,24 @@ fn a_new_node_gets_nothing_before_all_members_see_it_and_it_sees_them() {
     world.unseen.insert(name(1));
     world.rounds(5);
     let moving = world.moving();
-    assert_eq!((moving.phase, moving.kind), (Phase::Joining, Kind::ScaleOut));
-    assert!(moving.waits[0].contains("does not see"), "{:?}", moving.waits);
-    assert_eq!(world.members().len(), 4, "a member, for only members gossip");
-    assert_eq!(world.vnodes().iter().filter(|vnodes| **vnodes == 0).count(), 1);
+    assert_eq!(
+        (moving.phase, moving.kind),
+        (Phase::Joining, Kind::ScaleOut)
+    );
+    assert!(
+        moving.waits[0].contains("does not see"),
+        "{:?}",
+        moving.waits
+    );
+    assert_eq!(
+        world.members().len(),
+        4,
+        "a member, for only members gossip"
+    );
+    assert_eq!(
+        world.vnodes().iter().filter(|vnodes| **vnodes == 0).count(),
+        1
+    );
     world.unseen.clear();
     world.settle();
     world.is_as_desired();
@@ -539,8 +574,16 @@ fn the_brake_holds_while_more_than_one_domain_looks_unhealthy() {
     world.wait(REPLACE_AFTER * 2);
     world.rounds(5);
     assert_eq!(world.ring.epoch(), RingEpoch::FIRST);
-    let waits = losses(&world.ring, &world.observed(&BTreeSet::new()), &world.desired).waits;
-    assert!(waits[0].contains("more than one failure domain"), "{waits:?}");
+    let waits = losses(
+        &world.ring,
+        &world.observed(&BTreeSet::new()),
+        &world.desired,
+    )
+    .waits;
+    assert!(
+        waits[0].contains("more than one failure domain"),
+        "{waits:?}"
+    );
     world.disk(1).up = true;
     world.settle();
     world.is_as_desired();
@@ -566,7 +609,10 @@ fn an_operator_that_has_just_come_back_gives_nobody_up() {
     observed.watched_since = world.now - SignedDuration::from_secs(30);
     assert_eq!(next(&observed, &world.desired).step, Step::Hold);
     observed.watched_since = world.now - SignedDuration::from_secs(60);
-    assert!(matches!(next(&observed, &world.desired).step, Step::Record(_)));
+    assert!(matches!(
+        next(&observed, &world.desired).step,
+        Step::Record(_)
+    ));
 }
 
 #[test]
@@ -576,7 +622,11 @@ fn two_lost_disks_are_replaced_one_after_the_other_when_a_person_says_so() {
     world.wipe(0);
     world.wipe(3);
     for _ in 0..MAX_ROUNDS {
-        let displaced = world.ring.nodes().iter().filter(|node| node.name == node.id.to_string());
+        let displaced = world
+            .ring
+            .nodes()
+            .iter()
+            .filter(|node| node.name == node.id.to_string());
         assert!(displaced.count() <= 1, "one at a time");
         if !world.round(usize::MAX) && world.plan().moving.is_none() {
             break;
@@ -620,13 +670,19 @@ fn nothing_moves_before_it_is_approved_and_the_name_of_the_plan_stays() {
     world.approved = Some(moving.plan_id.clone());
     for _ in 0..MAX_ROUNDS {
         world.round(usize::MAX);
-        let Some(moving) = world.plan().moving else { break };
+        let Some(moving) = world.plan().moving else {
+            break;
+        };
         assert_eq!(Some(moving.plan_id), world.approved);
     }
     world.is_as_desired();
 
     world.scale(3);
-    assert_eq!(world.moving().phase, Phase::AwaitingApproval, "that was another plan");
+    assert_eq!(
+        world.moving().phase,
+        Phase::AwaitingApproval,
+        "that was another plan"
+    );
 }
 
 #[test]
@@ -650,7 +706,12 @@ fn draining_more_than_can_be_spared_is_refused_in_words() {
     world.rounds(2);
     let moving = world.moving();
     assert_eq!(moving.phase, Phase::Blocked);
-    assert!(moving.problem.unwrap().contains("active nodes for 3 copies"));
+    assert!(
+        moving
+            .problem
+            .unwrap()
+            .contains("active nodes for 3 copies")
+    );
 }
 
 #[test]
@@ -675,7 +736,9 @@ fn what_is_left_goes_down_to_nothing() {
     let mut left = usize::MAX;
     for _ in 0..MAX_ROUNDS {
         world.round(usize::MAX);
-        let Some(moving) = world.plan().moving else { break };
+        let Some(moving) = world.plan().moving else {
+            break;
+        };
         if moving.phase == Phase::Moving {
             assert!(moving.remaining.moves <= left);
             assert!(moving.remaining.bytes <= 1_000 * moving.remaining.moves as u64);

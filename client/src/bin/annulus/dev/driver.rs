@@ -175,7 +175,10 @@ impl Driver {
     /// Asks all nodes how they are and does what the placement needs.
     async fn look(&mut self, supervisor: &Supervisor, pending: &mut VecDeque<Event>) -> Event {
         self.looks += 1;
-        let moves = self.ring.as_ref().is_some_and(|ring| !ring.moves().is_empty());
+        let moves = self
+            .ring
+            .as_ref()
+            .is_some_and(|ring| !ring.moves().is_empty());
         let is_turn =
             supervisor.is_starting() || moves || self.looks.is_multiple_of(LOOKS_WHEN_READY);
         if supervisor.is_stopping() || !is_turn {
@@ -204,7 +207,10 @@ impl Driver {
                     Err(error) => eprintln!("{error:#}"),
                 }
                 let serves = |(node, report): (&NodeOrdinal, &Option<Report>)| {
-                    report.as_ref().is_some_and(|report| report.serving).then_some(*node)
+                    report
+                        .as_ref()
+                        .is_some_and(|report| report.serving)
+                        .then_some(*node)
                 };
                 Event::Seen {
                     serving: reports.iter().filter_map(serves).collect(),
@@ -260,7 +266,10 @@ impl Driver {
             }
             Ok(Next::Epoch(next)) => {
                 files::write_ring(&self.layout.ring_file(), &next)?;
-                let members = next.nodes().iter().filter_map(|node| ordinal_of(&node.name));
+                let members = next
+                    .nodes()
+                    .iter()
+                    .filter_map(|node| ordinal_of(&node.name));
                 let members = members.collect();
                 self.ring = Some(*next);
                 self.install(members).await;

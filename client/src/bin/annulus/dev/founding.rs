@@ -114,11 +114,7 @@ fn without_ring(reports: &Reports) -> Step {
 }
 
 /// Whether the ring has the node; an error if it has another one of that name.
-fn is_member(
-    ring: &Placement,
-    node: NodeOrdinal,
-    report: &Report,
-) -> Result<bool, FoundingError> {
+fn is_member(ring: &Placement, node: NodeOrdinal, report: &Report) -> Result<bool, FoundingError> {
     let name = node_name(node);
     match ring.nodes().iter().find(|node| node.name == name) {
         None => Ok(false),
@@ -160,10 +156,7 @@ pub(crate) fn found_ring(
 
 /// The placement with the addresses that the nodes have now: itself, or one at the next epoch when
 /// the ring was started on other ports.
-pub(crate) fn readdressed(
-    ring: Placement,
-    layout: &Layout,
-) -> Result<Placement, FoundingError> {
+pub(crate) fn readdressed(ring: Placement, layout: &Layout) -> Result<Placement, FoundingError> {
     let mut document = PlacementDocument::from(&ring);
     for node in &mut document.nodes {
         let name = node.name.clone();

@@ -50,7 +50,11 @@ pub(crate) fn next_epoch(
         return Ok(Next::Epoch(Box::new(next)));
     }
     let is_reached = batch.left == 0 && ring.moves().is_empty() && Wanted::of(ring) == *wanted;
-    Ok(if is_reached { Next::Reached } else { Next::Wait })
+    Ok(if is_reached {
+        Next::Reached
+    } else {
+        Next::Wait
+    })
 }
 
 /// The members to be. A new node is one without vnodes first, until all that answer see it and it
@@ -75,7 +79,9 @@ fn members(
             });
         };
         let mut node = found.clone();
-        let owns_nothing = ring.index_of(node.id).is_some_and(|index| ring.is_unused(index));
+        let owns_nothing = ring
+            .index_of(node.id)
+            .is_some_and(|index| ring.is_unused(index));
         let joins = node.state == NodeState::Draining && owns_nothing;
         let drains = wanted.draining.contains(ordinal);
         node.state = if drains || (joins && !sees_all(ring, report, reports)) {
@@ -191,7 +197,9 @@ mod tests {
         wanted.nodes.insert(3);
         let first = founded_in(3, 1);
         let next = next_epoch(&first, &layout(), (&wanted, 1), &reports(&first, 4)).unwrap();
-        let Next::Epoch(ring) = next else { panic!("{next:?}") };
+        let Next::Epoch(ring) = next else {
+            panic!("{next:?}")
+        };
         let mut seen = reports(&ring, 4);
         let one = seen.get_mut(&1).unwrap().as_mut().unwrap();
         one.sees.remove(&id(3));

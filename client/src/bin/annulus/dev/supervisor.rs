@@ -98,7 +98,10 @@ impl Supervisor {
             respawn,
             phase: Phase::Starting,
         };
-        (supervisor, nodes.iter().copied().map(Action::Spawn).collect())
+        (
+            supervisor,
+            nodes.iter().copied().map(Action::Spawn).collect(),
+        )
     }
 
     /// All nodes that are to run, or do.
@@ -145,7 +148,8 @@ impl Supervisor {
             Phase::Finished => Vec::new(),
             Phase::Stopping { .. } => self.finish_when_all_ended(),
             _ if self.respawn => {
-                self.nodes.insert(node, Node::RespawnAt(now + RESPAWN_AFTER));
+                self.nodes
+                    .insert(node, Node::RespawnAt(now + RESPAWN_AFTER));
                 vec![ended("it is started again in a second")]
             }
             Phase::Running => vec![ended("it stays down")],
@@ -343,7 +347,11 @@ mod tests {
         assert_eq!(left, [Action::Terminate(1)]);
         assert_eq!(supervisor.on_event(NOW, wanted(&[0, 2, 3])), []);
         let said = Action::Say("node-2 has left; its directory stays".into());
-        assert_eq!(supervisor.on_event(NOW, exited(1)), [said], "it is not started again");
+        assert_eq!(
+            supervisor.on_event(NOW, exited(1)),
+            [said],
+            "it is not started again"
+        );
         assert_eq!(supervisor.nodes().collect::<Vec<_>>(), [0, 2, 3]);
         let again = supervisor.on_event(NOW, wanted(&[0, 1, 2, 3]));
         assert_eq!(again, [Action::Spawn(1)]);

@@ -120,7 +120,9 @@ pub(super) fn write(path: &Path, wanted: &Wanted) -> anyhow::Result<()> {
 pub(super) fn ask(layout: &Layout, request: &Request) -> anyhow::Result<String> {
     let ring = files::read_ring(&layout.ring_file())?.ok_or_else(|| {
         let dir = layout.dir().display();
-        UsageError(format!("there is no local ring in {dir}; start one with `annulus dev`"))
+        UsageError(format!(
+            "there is no local ring in {dir}; start one with `annulus dev`"
+        ))
     })?;
     let now = read(&layout.wanted_file())?.unwrap_or_else(|| Wanted::of(&ring));
     let reached = read(&layout.reached_file())?;
@@ -147,7 +149,11 @@ mod tests {
         assert_eq!(five.nodes, (0..5).collect());
         let without = asked(&five, &Request::Remove("node-2".into()));
         assert_eq!(without.nodes, [0, 2, 3, 4].into());
-        assert_eq!(asked(&without, &Request::Add).nodes, (0..5).collect(), "it stays after all");
+        assert_eq!(
+            asked(&without, &Request::Add).nodes,
+            (0..5).collect(),
+            "it stays after all"
+        );
         let drained = asked(&without, &Request::Drain("node-5".into()));
         assert_eq!(drained.draining, [4].into());
         assert_eq!(asked(&drained, &Request::Cancel), four);
@@ -162,7 +168,10 @@ mod tests {
             Request::Remove("node-9".into()),
             Request::Remove("orders-0".into()),
         ] {
-            assert!(three.clone().after(&request, None, 3).is_err(), "{request:?}");
+            assert!(
+                three.clone().after(&request, None, 3).is_err(),
+                "{request:?}"
+            );
         }
     }
 

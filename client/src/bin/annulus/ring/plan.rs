@@ -83,7 +83,9 @@ pub(super) async fn run(
 /// Bytes of a vnode, on average over the nodes that answer; `None` when none does.
 async fn bytes_per_vnode(placement: &Placement) -> Option<u64> {
     let statuses = admin::statuses(placement).await;
-    let reports = statuses.iter().filter_map(|(_, status)| status.as_ref().ok());
+    let reports = statuses
+        .iter()
+        .filter_map(|(_, status)| status.as_ref().ok());
     let (bytes, vnodes) = reports.fold((0_u64, 0_u64), |(bytes, vnodes), report| {
         (bytes + report.data_bytes, vnodes + u64::from(report.vnodes))
     });
