@@ -170,6 +170,7 @@ mod tests {
             nodes: &ring.nodes()[..3],
             replication_factor: ring.replication_factor(),
             gone: &std::collections::BTreeSet::new(),
+            away: &std::collections::BTreeSet::new(),
         };
         let batch = next_batch(&ring, &desired, MoveLimits::default()).unwrap();
         ring.apply(&batch.changes).unwrap()

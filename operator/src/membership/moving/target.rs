@@ -11,7 +11,7 @@ use crate::membership::founding::node;
 use crate::membership::moving::Kind;
 use crate::membership::moving::join_barrier::passes;
 use crate::membership::moving::losses::Losses;
-use crate::membership::moving::presence::{displaced, is_displaced};
+use crate::membership::moving::presence::{Presence, displaced, is_displaced, presence};
 use crate::membership::step::Founder;
 use crate::membership::view::{Desired, Observed, ObservedNode, Seat};
 
@@ -38,6 +38,8 @@ pub(super) struct Target {
 struct Members {
     nodes: Vec<Node>,
     gone: BTreeSet<NodeId>,
+    /// They do not answer now. The goal knows none.
+    away: BTreeSet<NodeId>,
 }
 
 impl Target {
@@ -56,6 +58,7 @@ impl Target {
             nodes: &members.nodes,
             replication_factor: self.replication_factor,
             gone: &members.gone,
+            away: &members.away,
         }
     }
 
@@ -99,6 +102,9 @@ pub(super) fn target(
         making.seat(name, seat);
     }
     making.members_without_seat();
+    let is_away = |member: &&Node| presence(member, observed) != Presence::Present;
+    let away = ring.nodes().iter().filter(is_away);
+    making.target.now.away = away.map(|member| member.id).collect();
     making.target.kind = making.kind();
     making.target
 }

@@ -31,7 +31,10 @@ pub(crate) fn next_epoch(
     reports: &Reports,
 ) -> Result<Next, String> {
     let nodes = members(ring, layout, (wanted, zones), reports);
+    let silent = |node: &&Node| report_of(node, reports).is_none();
+    let away = ring.nodes().iter().filter(silent);
     let desired = Desired {
+        away: &away.map(|node| node.id).collect(),
         nodes: &nodes,
         replication_factor: ring.replication_factor(),
         gone: &BTreeSet::new(),
