@@ -341,6 +341,7 @@ mod tests {
                 streamed_from: vec![from.to_owned()],
                 ..WireMove::default()
             }],
+            ..GetMovesResponse::default()
         };
         let read = moves(wire("e8-p7", &source.to_string())).unwrap();
         assert_eq!(read.acked, RingEpoch(9));

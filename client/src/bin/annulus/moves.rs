@@ -191,6 +191,7 @@ mod tests {
         let answer = GetMovesResponse {
             acked_epoch: 2,
             moves: vec![report],
+            ..GetMovesResponse::default()
         };
         let moves = gather(&ring, &BTreeMap::from([(joins.id, answer)]));
         let count = ring.moves().len();
