@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use annulus_node::Node;
+use annulus_node::{Addresses, Node};
 use annulus_node::config::{Config, EngineKind};
 use annulus_node::storage::free_space::FreeSpaceSteps;
 use annulus_proto::admin::v1::InstallPlacementRequest;
 use annulus_proto::admin::v1::admin_client::AdminClient;
 use annulus_proto::kv::v1::key_value_client::KeyValueClient;
 use annulus_ring::{
-    Capacity, HashSeed, NodeAddresses, NodeState, PartitionCount, Placement, ReplicationFactor,
-    Zone, found,
+    Capacity, HashSeed, NodeAddresses, NodeId, NodeState, PartitionCount, Placement,
+    ReplicationFactor, Zone, found,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,7 +25,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// A ring of nodes. Its data goes with it.
 pub(crate) struct Cluster {
     nodes: Vec<Option<Node>>,
-    addresses: Vec<annulus_node::Addresses>,
+    addresses: Vec<Addresses>,
     configs: Vec<Config>,
     pub(crate) http: reqwest::Client,
     _dir: tempfile::TempDir,
@@ -113,7 +113,7 @@ impl Cluster {
         self.nodes.len()
     }
 
-    pub(crate) fn addresses(&self, node: usize) -> annulus_node::Addresses {
+    pub(crate) fn addresses(&self, node: usize) -> Addresses {
         self.addresses[node]
     }
 
@@ -233,7 +233,7 @@ pub(crate) fn founding(nodes: &[Node]) -> Placement {
     let mut members: Vec<_> = nodes
         .iter()
         .enumerate()
-        .map(|(n, node)| member(n, node))
+        .map(|(n, node)| member(n, node.id(), node.addresses()))
         .collect();
     members.sort_by_key(|member| member.id);
     let copies = ReplicationFactor::new(u8::try_from(nodes.len().min(3)).unwrap()).unwrap();
@@ -248,10 +248,10 @@ pub(crate) fn founding(nodes: &[Node]) -> Placement {
     .unwrap()
 }
 
-fn member(number: usize, node: &Node) -> annulus_ring::Node {
-    let addresses = node.addresses();
+/// A node as the placement knows it.
+pub(crate) fn member(number: usize, id: NodeId, addresses: Addresses) -> annulus_ring::Node {
     annulus_ring::Node {
-        id: node.id(),
+        id,
         name: format!("node-{number}"),
         addresses: NodeAddresses {
             peer: addresses.peer.to_string(),

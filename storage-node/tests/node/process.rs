@@ -6,10 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use annulus_node::Addresses;
 use annulus_proto::admin::v1 as pb;
 use annulus_proto::admin::v1::admin_client::AdminClient;
-use annulus_ring::{
-    Capacity, HashSeed, Node, NodeAddresses, NodeState, PartitionCount, ReplicationFactor, Zone,
-    found,
-};
+use annulus_ring::{HashSeed, Node, PartitionCount, ReplicationFactor, found};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -17,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::cluster::{SOON, until};
+use crate::cluster::{self, SOON, until};
 
 /// A node in a process of its own; killed when dropped.
 pub(crate) struct Process {
@@ -88,20 +85,8 @@ impl Process {
 
     async fn member(&self, number: usize) -> Node {
         let status = self.status().await;
-        let addresses = self.addresses;
-        Node {
-            id: status["node_id"].as_str().unwrap().parse().unwrap(),
-            name: format!("node-{number}"),
-            addresses: NodeAddresses {
-                peer: addresses.peer.to_string(),
-                grpc: addresses.grpc.to_string(),
-                http: addresses.http.to_string(),
-                admin: addresses.admin.to_string(),
-            },
-            zone: Zone::from("a"),
-            capacity: Capacity::ONE,
-            state: NodeState::Active,
-        }
+        let id = status["node_id"].as_str().unwrap().parse().unwrap();
+        cluster::member(number, id, self.addresses)
     }
 
     /// SIGKILL.

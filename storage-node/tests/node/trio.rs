@@ -6,10 +6,7 @@ use std::path::{Path, PathBuf};
 use annulus_node::Addresses;
 use annulus_proto::admin::v1 as pb;
 use annulus_proto::admin::v1::admin_client::AdminClient;
-use annulus_ring::{
-    Capacity, HashSeed, Node, NodeAddresses, NodeState, PartitionCount, ReplicationFactor, Zone,
-    found,
-};
+use annulus_ring::{HashSeed, PartitionCount, ReplicationFactor, found};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -17,7 +14,7 @@ use tokio::process::Child;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::cluster::{SOON, until};
+use crate::cluster::{self, SOON, until};
 use crate::process::{free_addresses, spawn};
 
 /// Small memory, short requests, so that little is needed to fill files and to wait for. The disk is the machine's,
@@ -55,7 +52,8 @@ impl Trio {
         for (number, member) in trio.members.iter().enumerate() {
             trio.until_answers(number, "livez").await;
             let status = trio.admin(number, "v1/status").await.unwrap();
-            nodes.push(member.as_node(number, status["node_id"].as_str().unwrap()));
+            let id = status["node_id"].as_str().unwrap().parse().unwrap();
+            nodes.push(cluster::member(number, id, member.addresses));
         }
         nodes.sort_by_key(|node| node.id);
         let (partitions, copies) = (PartitionCount::new(16), ReplicationFactor::new(3));
@@ -184,20 +182,4 @@ impl Member {
         }
     }
 
-    fn as_node(&self, number: usize, id: &str) -> Node {
-        let addresses = self.addresses;
-        Node {
-            id: id.parse().unwrap(),
-            name: format!("node-{number}"),
-            addresses: NodeAddresses {
-                peer: addresses.peer.to_string(),
-                grpc: addresses.grpc.to_string(),
-                http: addresses.http.to_string(),
-                admin: addresses.admin.to_string(),
-            },
-            zone: Zone::from("a"),
-            capacity: Capacity::ONE,
-            state: NodeState::Active,
-        }
-    }
 }
