@@ -16,7 +16,7 @@ use annulus_proto::peer::v1::{
     MergeReply, PeerError, Reach, ReachReply, ReadReply, Reply, Request, ScanStates, Write,
     WriteReply, reply, request,
 };
-use annulus_ring::{PartitionId, Placement, RingEpoch};
+use annulus_ring::{Placement, RingEpoch};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -308,12 +308,11 @@ impl Responder {
         scan: ScanStates,
         deadline: Instant,
     ) -> Result<reply::Body, RequestError> {
-        let partition = u16::try_from(scan.partition)
-            .map_err(|_| FieldRefused::invalid("partition", "there is no such partition"))?;
+        let partition = wire::read_partition(scan.partition)?;
         let after = Some(scan.after).filter(|after| !after.is_empty());
         let bytes = usize::try_from(scan.limit_bytes).unwrap_or(usize::MAX);
         let bytes = bytes.min(MAX_PAGE_BYTES);
-        let states = self.0.replica.states(PartitionId(partition), after, bytes);
+        let states = self.0.replica.states(partition, after, bytes);
         let page = in_time(deadline, states).await??;
         Ok(reply::Body::ScanStates(wire::states(page)))
     }

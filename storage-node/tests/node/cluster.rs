@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use annulus_node::{Addresses, Node};
 use annulus_node::config::{Config, EngineKind};
 use annulus_node::storage::free_space::FreeSpaceSteps;
+use annulus_node::{Addresses, Node};
 use annulus_proto::admin::v1::InstallPlacementRequest;
 use annulus_proto::admin::v1::admin_client::AdminClient;
 use annulus_proto::kv::v1::key_value_client::KeyValueClient;

@@ -181,5 +181,4 @@ impl Member {
             data,
         }
     }
-
 }
