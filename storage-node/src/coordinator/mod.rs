@@ -66,6 +66,7 @@ use crate::peer::Peers;
 use crate::placement::PlacementStore;
 use crate::replica::Replica;
 
+pub(crate) use merge_replies::merge_replies;
 pub(crate) use metrics::CoordinatorMetrics;
 pub(crate) use request::{Delete, Deleted, Found, Get, Put, Written};
 

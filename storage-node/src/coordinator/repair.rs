@@ -35,6 +35,9 @@ impl Coordinator {
         read: &Read,
         finding: &Finding,
     ) -> bool {
+        if candidates.len() < placement.owners(read.address.partition()).len() {
+            return false; // who is left out may hold what the tombstone has to cover
+        }
         let rule = self.0.replica.tombstone_rule();
         let merged = finding.merged.as_ref();
         let Some(merged) = merged.filter(|found| rule.is_due(found, self.0.clock.wall_ms())) else {
@@ -50,9 +53,7 @@ impl Coordinator {
             Ok(copy) => copy.as_ref().is_none_or(|copy| merged.dominated_by(copy)),
             Err(_) => false,
         };
-        // Who is down may hold what the tombstone has to cover.
-        let all = placement.owners(read.address.partition()).len();
-        let leaves = candidates.len() == all && copies.iter().all(is_harmless);
+        let leaves = copies.iter().all(is_harmless);
         if leaves {
             self.0.metrics.repairs_left_to_reaping.inc();
         }

@@ -122,9 +122,8 @@ impl Responder {
     }
 
     pub(super) fn count_hints(&self, count: CountHints) -> Result<reply::Body, RequestError> {
-        let partition = u16::try_from(count.partition)
-            .map_err(|_| FieldRefused::invalid("partition", "must be below 16384"))?;
-        let undelivered = self.hints().undelivered_sloppy(PartitionId(partition));
+        let partition = wire::read_partition(count.partition)?;
+        let undelivered = self.hints().undelivered_sloppy(partition);
         Ok(reply::Body::CountHints(CountHintsReply { undelivered }))
     }
 

@@ -3,7 +3,6 @@
 use annulus_causality::{Actor, Dot, KeyEpoch, VnodeId};
 use annulus_proto::model::FieldRefused;
 use annulus_proto::peer::v1::{self as pb, ClockEntry};
-use annulus_ring::PartitionId;
 
 use super::wire;
 use crate::hash_tree::{Block, KeySummary, Leaf, LeafKeys};
@@ -13,12 +12,6 @@ pub(super) const MAX_BLOCKS: usize = 64;
 
 /// Most leaves of one request.
 pub(super) const MAX_LEAVES: usize = 1024;
-
-pub(super) fn read_partition(number: u32) -> Result<PartitionId, FieldRefused> {
-    let number = u16::try_from(number);
-    let number = number.map_err(|_| FieldRefused::invalid("partition", "must be below 16384"))?;
-    Ok(PartitionId(number))
-}
 
 pub(super) fn read_blocks(numbers: &[u32]) -> Result<Vec<Block>, FieldRefused> {
     let blocks = numbers.iter().map(|number| Block::new(*number));
@@ -117,6 +110,6 @@ mod tests {
         assert!(read_leaf_numbers(&[262_143]).is_ok());
         assert!(read_leaf_numbers(&[262_144]).is_err());
         assert!(read_leaf_numbers(&[0; 1025]).is_err());
-        assert!(read_partition(1 << 16).is_err());
+        assert!(wire::read_partition(1 << 16).is_err());
     }
 }

@@ -7,6 +7,7 @@ use annulus_proto::model::{ErrorCode, FieldRefused, Key, KeyspaceName, Outcome, 
 use annulus_proto::peer::v1::{
     ClockEntry, DiskReply, KeyRef, PeerError, ScanStatesReply, StoredState,
 };
+use annulus_ring::PartitionId;
 use bytes::Bytes;
 
 use crate::disk_pace::{DiskPace, DiskReport, micros};
@@ -59,6 +60,12 @@ pub(super) fn read_clock(entries: &[ClockEntry]) -> VersionVector {
         .iter()
         .map(|entry| (actor(entry), entry.counter))
         .collect()
+}
+
+pub(super) fn read_partition(number: u32) -> Result<PartitionId, FieldRefused> {
+    let number = u16::try_from(number);
+    let number = number.map_err(|_| FieldRefused::invalid("partition", "must be below 16384"))?;
+    Ok(PartitionId(number))
 }
 
 pub(super) fn read_state(bytes: Option<&Bytes>) -> Result<Option<KeyState>, CodecError> {

@@ -1,6 +1,6 @@
 //! One owner's part of reclaiming, here or elsewhere.
 
-use annulus_causality::{ConflictPolicy, KeyState, VnodeId};
+use annulus_causality::{KeyState, VnodeId};
 use annulus_proto::peer::v1::MergeReason;
 use annulus_ring::{NodeId, PartitionId, Placement};
 use futures::future::join_all;
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::phases::OwnerAnswer;
 use super::reaper::Reaper;
 use super::tally::{Blocked, Reason};
+use crate::coordinator::merge_replies;
 use crate::peer::{NamedTombstone, PeerFailure, Reachability};
 use crate::replica::{
     KeyAddress, Merge, Reclaim, ReclaimStep, ReplicaError, TombstoneFound, TombstonesFound,
@@ -127,10 +128,10 @@ impl Reaper {
             };
             copies.push((*owner, copy));
         }
-        let states = copies.iter().filter_map(|(_, copy)| copy.as_ref());
+        let states = copies.iter().map(|(_, copy)| copy.as_ref());
         let policy = address.keyspace().conflict.into();
-        let Some(merged) = merge(states, policy).filter(|merged| merged.ended_at_ms().is_some())
-        else {
+        let merged = merge_replies(states, policy);
+        let Some(merged) = merged.filter(|merged| merged.ended_at_ms().is_some()) else {
             return;
         };
         let different = copies
@@ -219,18 +220,6 @@ impl Reaper {
             tracing::debug!(%owner, %error, "a tombstone was not completed");
         }
     }
-}
-
-fn merge<'a>(
-    mut states: impl Iterator<Item = &'a KeyState>,
-    policy: ConflictPolicy,
-) -> Option<KeyState> {
-    let mut merged = states.next()?.clone();
-    states.for_each(|state| merged.sync(state));
-    if policy == ConflictPolicy::Lww {
-        merged.reduce_lww();
-    }
-    Some(merged)
 }
 
 fn reason_of(failure: &PeerFailure) -> Reason {

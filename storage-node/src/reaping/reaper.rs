@@ -118,11 +118,8 @@ impl Reaper {
 
     /// Works until it is told to stop. What it leaves undone is found again after the next start.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {}
-            () = self.work() => {}
-        }
+        // Stopped or ended by itself: both are the end.
+        let _ = stop.run_until_cancelled(self.work()).await;
     }
 
     async fn work(&mut self) {
@@ -255,7 +252,9 @@ impl Reaper {
             Duration::from_millis(now_ms.saturating_sub(ended_ms)).saturating_sub(rule.age);
         let a_pass = self.parts.pace.interval + self.parts.pace.settle;
         let patience = a_pass * PASSES_OF_PATIENCE;
-        if !turn::is_on(scan.place, overdue, patience) || self.is_under_way(&finding) {
+        if !turn::is_on(scan.place, overdue, patience)
+            || self.is_under_way(scan.partition, &finding)
+        {
             return;
         }
         let named = NamedTombstone {
@@ -269,10 +268,11 @@ impl Reaper {
         }
     }
 
-    fn is_under_way(&self, finding: &Finding) -> bool {
-        let waiting = self.rounds.iter().flat_map(|round| &round.tombstones);
-        waiting
-            .into_iter()
+    fn is_under_way(&self, partition: PartitionId, finding: &Finding) -> bool {
+        let rounds = self.rounds.iter();
+        let of_partition = rounds.filter(|round| round.partition == partition);
+        of_partition
+            .flat_map(|round| &round.tombstones)
             .any(|named| named.key == finding.key && named.keyspace == finding.keyspace)
     }
 

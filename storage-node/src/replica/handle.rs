@@ -7,6 +7,7 @@ mod rebuild;
 mod scrub;
 mod tree;
 
+use std::convert::identity;
 use std::fmt;
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ use crate::storage::bounded_queue::{BoundedQueue, NotQueued, QueueLimit};
 use crate::storage::free_space::{FreeSpace, Room};
 use crate::storage::high_water::HighWater;
 use crate::storage::io_pool::{IoPool, IoPoolError, IoPoolOptions};
+use crate::storage::key_encoding::DecodedKey;
 #[cfg(feature = "simulation")]
 use crate::storage::pace::Pace;
 use crate::storage::{
@@ -268,18 +270,12 @@ impl Replica {
             vnode.check_fence(write.fence, false)?;
             vnode.serving()?;
             self.warm(&write.address).await?;
-            let (reply, answer) = oneshot::channel();
-            self.shared.enqueue(
-                partition,
-                Operation::Mint {
-                    write,
-                    vnode,
-                    reply,
-                },
-            )?;
-            answer
-                .await
-                .unwrap_or(Err(ReplicaError::Stopped { applied: true }))
+            let mint = |reply| Operation::Mint {
+                write,
+                vnode,
+                reply,
+            };
+            self.in_turn(partition, mint).await
         };
         let minted = minted.await;
         self.shared.metrics.count("mint", &minted);
@@ -293,18 +289,12 @@ impl Replica {
             let vnode = self.shared.vnodes.get(partition)?;
             vnode.check_fence(merge.fence, false)?;
             self.warm(&merge.address).await?;
-            let (reply, answer) = oneshot::channel();
-            self.shared.enqueue(
-                partition,
-                Operation::Merge {
-                    merge,
-                    vnode,
-                    reply,
-                },
-            )?;
-            answer
-                .await
-                .unwrap_or(Err(ReplicaError::Stopped { applied: true }))
+            let merge = |reply| Operation::Merge {
+                merge,
+                vnode,
+                reply,
+            };
+            self.in_turn(partition, merge).await
         };
         let merged = merged.await;
         self.shared.metrics.count("merge", &merged);
@@ -339,7 +329,7 @@ impl Replica {
     ) -> Result<DigestPage, ReplicaError> {
         let vnode = self.shared.vnodes.get(partition)?;
         let since = vnode.readable()?;
-        let found = self.scan(&vnode, after, DIGEST_PAGE).await?;
+        let found = self.scan(&vnode, after, DIGEST_PAGE, identity).await?;
         let digests = found.iter().map(|entry| self.key_digest(&vnode, entry));
         let digests = digests.collect::<Result<_, _>>()?;
         vnode.still_readable(since)?;
@@ -418,18 +408,19 @@ impl Replica {
         Ok(state)
     }
 
-    /// Entries of a vnode, from after a key on.
-    async fn scan(
+    /// Entries of a vnode, from after a key on, as `look` makes of them where the disk is read.
+    pub(super) async fn scan<T: Send + 'static>(
         &self,
         vnode: &Vnode,
         after: Option<Bytes>,
         limit: ScanLimit,
-    ) -> Result<Vec<Entry>, ReplicaError> {
+        look: impl FnOnce(Vec<Entry>) -> T + Send + 'static,
+    ) -> Result<T, ReplicaError> {
         let range = key_encoding::partition_range(vnode.partition());
         let range = after.map_or(range.clone(), |after| range.after(&after));
         let engine = self.shared.engine.clone();
         let found = self
-            .on_disk(move || engine.scan(Space::Data, &range, limit))
+            .on_disk(move || engine.scan(Space::Data, &range, limit).map(look))
             .await?;
         self.intact(vnode, found)
     }
@@ -443,16 +434,33 @@ impl Replica {
         damaged(vnode, detail, &self.shared.metrics)
     }
 
-    fn key_digest(&self, vnode: &Vnode, entry: &Entry) -> Result<KeyDigest, ReplicaError> {
-        let corrupt = |detail| self.damaged(vnode, detail);
+    fn key_of(&self, vnode: &Vnode, entry: &Entry) -> Result<DecodedKey, ReplicaError> {
         let key = key_encoding::decode(&entry.key);
-        let key = key.ok_or_else(|| corrupt(format!("{:?} is no key", entry.key)))?;
-        let state = record::decode(&entry.key, &entry.value).map_err(corrupt)?;
+        key.ok_or_else(|| self.damaged(vnode, format!("{:?} is no key", entry.key)))
+    }
+
+    fn key_digest(&self, vnode: &Vnode, entry: &Entry) -> Result<KeyDigest, ReplicaError> {
+        let key = self.key_of(vnode, entry)?;
+        let state = record::decode(&entry.key, &entry.value);
+        let state = state.map_err(|detail| self.damaged(vnode, detail))?;
         Ok(KeyDigest {
             keyspace: key.keyspace,
             key: key.key,
             digest: state.digest(),
         })
+    }
+
+    /// Has an operation done in the partition's turn; what it answers.
+    pub(super) async fn in_turn<T>(
+        &self,
+        partition: PartitionId,
+        operation: impl FnOnce(oneshot::Sender<Result<T, ReplicaError>>) -> Operation,
+    ) -> Result<T, ReplicaError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.enqueue(partition, operation(reply))?;
+        answer
+            .await
+            .unwrap_or(Err(ReplicaError::Stopped { applied: true }))
     }
 
     /// Brings a key's record into memory, so that the committer, which all others of its

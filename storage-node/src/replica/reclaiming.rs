@@ -9,7 +9,7 @@ use futures::stream::{self, StreamExt as _};
 use tokio::sync::oneshot;
 
 use super::commit_batch::{CommitBatch, Waiter};
-use super::committer::{Committer, Operation, intact};
+use super::committer::{Committer, Operation};
 use super::error::ReplicaError;
 use super::handle::Replica;
 use super::record::{self, Record};
@@ -19,7 +19,7 @@ use super::tombstones::{
 };
 use super::vnode::Vnode;
 use crate::keyspace::Durability;
-use crate::storage::{Entry, ScanLimit, Space, key_encoding};
+use crate::storage::{Entry, ScanLimit, key_encoding};
 
 /// Steps of one request that are in a committer's queue at a time.
 const RECLAIMED_AT_ONCE: usize = 64;
@@ -38,15 +38,12 @@ impl Replica {
             vnode.check_fence(reclaim.fence, false)?;
             vnode.serving()?;
             self.warm(&reclaim.address).await?;
-            let (reply, answer) = oneshot::channel();
-            let operation = Operation::Reclaim {
+            let step = |reply| Operation::Reclaim {
                 reclaim,
                 vnode,
                 reply,
             };
-            self.shared.enqueue(partition, operation)?;
-            let stopped = Err(ReplicaError::Stopped { applied: true });
-            answer.await.unwrap_or(stopped)
+            self.in_turn(partition, step).await
         };
         let reclaimed = reclaimed.await;
         self.shared.metrics.count("reclaim", &reclaimed);
@@ -83,15 +80,9 @@ impl Replica {
         now_ms: u64,
     ) -> Result<ScanPage, ReplicaError> {
         let vnode = self.shared.vnodes.get(partition)?;
-        let range = key_encoding::partition_range(partition);
-        let range = after.map_or(range.clone(), |after| range.after(&after));
-        let engine = self.shared.engine.clone();
         let expired_before_ms = self.shared.tombstones.expired_before_ms(now_ms);
-        let look = move || {
-            let found = engine.scan(Space::Data, &range, limit)?;
-            Ok(page_of(&found, expired_before_ms))
-        };
-        let page = intact(&vnode, self.on_disk(look).await?, &self.shared.metrics)?;
+        let look = move |found: Vec<Entry>| page_of(&found, expired_before_ms);
+        let page = self.scan(&vnode, after, limit, look).await?;
         if page.damaged > 0 {
             vnode.note_damage();
         }
@@ -177,7 +168,7 @@ impl Committer {
         let now_ms = self.clock.wall_ms();
         let decision = tombstones::decide(
             self.tombstones,
-            vnode.id(),
+            vnode.vnode_id(),
             local.as_deref(),
             reclaim.step,
             now_ms,

@@ -107,7 +107,7 @@ impl Vnode {
     }
 
     /// Identity of this copy of the data.
-    pub(super) fn id(&self) -> VnodeId {
+    pub(super) fn vnode_id(&self) -> VnodeId {
         self.clock.lock().vnode_id()
     }
 
@@ -130,10 +130,6 @@ impl Vnode {
         if let Some(root) = &mut *self.root.lock() {
             root.combine(&changes.encode());
         }
-    }
-
-    pub(super) fn vnode_id(&self) -> VnodeId {
-        self.clock.lock().vnode_id()
     }
 
     pub(super) fn incarnation(&self) -> u64 {
@@ -174,6 +170,12 @@ impl Vnode {
 
     pub(super) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)
+    }
+
+    fn is_unsound(&self) -> bool {
+        self.is_owned()
+            && !self.joining.load(Ordering::Acquire)
+            && (self.is_damaged() || self.rebuilding.lock().is_some())
     }
 
     /// Whether something of it could not be read: others can't count on it.
@@ -345,12 +347,14 @@ impl Vnodes {
     /// The vnodes that are owned and not as they should be.
     pub(super) fn unsound(&self) -> Vec<Arc<Vnode>> {
         let vnodes = self.by_partition.read();
-        let unsound = |vnode: &&Arc<Vnode>| {
-            vnode.is_owned()
-                && !vnode.joining.load(Ordering::Acquire)
-                && (vnode.is_damaged() || vnode.rebuilding.lock().is_some())
-        };
+        let unsound = |vnode: &&Arc<Vnode>| vnode.is_unsound();
         vnodes.values().filter(unsound).cloned().collect()
+    }
+
+    /// Whether there are any [`Self::unsound`].
+    pub(super) fn has_unsound(&self) -> bool {
+        let vnodes = self.by_partition.read();
+        vnodes.values().any(|vnode| vnode.is_unsound())
     }
 
     /// Makes this node the holder of exactly these partitions. On disk when this returns: the records of those that

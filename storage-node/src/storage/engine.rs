@@ -209,7 +209,7 @@ pub struct EngineEstimates {
 }
 
 /// Why the engine failed. After a failed [`Engine::write`] nobody knows what is on disk: the
-/// process must not acknowledge anything more and must restart (`protocol.md` 7.1).
+/// process must not acknowledge anything more and must restart (`docs/protocol/durability.md`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// Stored bytes are damaged. Retrying does not help: the copy must be rebuilt from others.

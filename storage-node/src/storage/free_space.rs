@@ -1,7 +1,7 @@
 //! How full the disk is, and what has to end for it.
 //!
 //! A full disk stops the log, and with it the node. So growth ends while there is still room for
-//! what makes room: deletes, compactions, reads (`protocol.md` 7.2). The steps, by the free share of the disk:
+//! what makes room: deletes, compactions, reads (`docs/protocol/durability.md`). The steps, by the free share of the disk:
 //! a warning; work in the background does not grow the data any more; clients' values are refused; a reserve
 //! file is given up, so that deletes and compactions still find room. Each ends by itself when space returns.
 

@@ -2,7 +2,7 @@
 //!
 //! Invariants: the write-ahead log is never disabled; a synced write is one `WriteBatch` with
 //! `sync = true`; `Resume()` is never called, so that after a failed log write RocksDB stays
-//! read-only until the process has restarted (`protocol.md` 7.1).
+//! read-only until the process has restarted (`docs/protocol/durability.md`).
 
 use std::path::Path;
 

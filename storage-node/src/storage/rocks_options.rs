@@ -1,4 +1,4 @@
-//! How RocksDB is set up, and why. `protocol.md` 7.1 is the law for everything about the log.
+//! How RocksDB is set up, and why. `docs/protocol/durability.md` is the law for everything about the log.
 
 use rocksdb::{
     BlockBasedOptions, Cache, ChecksumType, DBCompactionStyle, DBCompressionType, DBRecoveryMode,

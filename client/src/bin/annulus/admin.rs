@@ -61,6 +61,12 @@ pub(crate) fn natural(name: &str) -> (&str, u64, &str) {
     (stem, name[stem.len()..].parse().unwrap_or(0), name)
 }
 
+/// The name of a member whose id a node reports; `None`: it is none.
+pub(crate) fn name_of<'a>(placement: &'a Placement, id: &str) -> Option<&'a str> {
+    let node = placement.node_by_id(id.parse().ok()?)?;
+    Some(&node.name)
+}
+
 /// A node's phase for people.
 pub(crate) fn phase(status: &GetStatusResponse) -> &'static str {
     match status.phase() {

@@ -94,12 +94,10 @@ pub(crate) async fn run(
 }
 
 fn peers(placement: &Placement, report: &GetStatusResponse) -> Vec<Peer> {
-    let name = |id: &str| {
-        let node = id.parse().ok().and_then(|id| placement.node_by_id(id));
-        node.map_or_else(|| "?".to_owned(), |node| node.name.clone())
-    };
     let peer = |peer: &annulus_proto::admin::v1::PeerStatus| Peer {
-        name: name(&peer.node_id),
+        name: admin::name_of(placement, &peer.node_id)
+            .unwrap_or("?")
+            .to_owned(),
         id: peer.node_id.clone(),
         connected: peer.connected,
     };

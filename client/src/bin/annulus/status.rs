@@ -360,11 +360,7 @@ fn report(placement: &Placement, status: GetStatusResponse) -> Report {
 }
 
 fn reaping(placement: &Placement, status: ReapingStatus) -> Reaping {
-    let name_of = |id: &str| {
-        let mut nodes = placement.nodes().iter();
-        let known = nodes.find(|node| node.id.to_string() == id);
-        known.map_or_else(|| id.to_owned(), |node| node.name.clone())
-    };
+    let name_of = |id: &str| admin::name_of(placement, id).unwrap_or(id).to_owned();
     let blocked = status.blocked.into_iter().map(|block| Block {
         node: (!block.node_id.is_empty()).then(|| name_of(&block.node_id)),
         reason: block.reason,

@@ -1,7 +1,7 @@
 //! Gives states of a copy, page by page: to an owner that has lost its own, or, in a move's session, to one that
 //! joins.
 
-use annulus_proto::model::{ErrorCode, FieldRefused, RequestError};
+use annulus_proto::model::{ErrorCode, RequestError};
 use annulus_proto::peer::v1::{ScanStates, reply};
 use annulus_ring::{MoveId, PartitionId, Placement, Stage};
 use tokio::time::Instant;
@@ -23,9 +23,7 @@ impl Responder {
         (session, placement): (Option<MoveId>, &Placement),
         deadline: Instant,
     ) -> Result<reply::Body, RequestError> {
-        let partition = u16::try_from(scan.partition)
-            .map_err(|_| FieldRefused::invalid("partition", "there is no such partition"))?;
-        let partition = PartitionId(partition);
+        let partition = wire::read_partition(scan.partition)?;
         let after = Some(scan.after).filter(|after| !after.is_empty());
         let bytes = usize::try_from(scan.limit_bytes).unwrap_or(usize::MAX);
         let bytes = bytes.min(MAX_PAGE_BYTES);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
-use super::super::tree_wire;
+use super::super::{tree_wire, wire};
 use super::{RETRY_AFTER, Responder, in_time};
 use crate::storage::Sum;
 
@@ -21,7 +21,7 @@ impl Responder {
         deadline: Instant,
     ) -> Result<reply::Body, RequestError> {
         let _permit = self.tree_permit()?;
-        let partition = tree_wire::read_partition(read.partition)?;
+        let partition = wire::read_partition(read.partition)?;
         let blocks = tree_wire::read_blocks(&read.blocks)?;
         if let Some(hash) = read.unless_hash {
             let root = in_time(deadline, self.0.replica.tree_root(partition)).await??;
@@ -49,7 +49,7 @@ impl Responder {
         deadline: Instant,
     ) -> Result<reply::Body, RequestError> {
         let _permit = self.tree_permit()?;
-        let partition = tree_wire::read_partition(read.partition)?;
+        let partition = wire::read_partition(read.partition)?;
         let leaves = tree_wire::read_leaf_numbers(&read.leaves)?;
         let read = self
             .0

@@ -1,9 +1,10 @@
 //! What is asked of a replica to rebuild vnodes: here, and for those of other nodes.
 
+use std::convert::identity;
+
 use annulus_causality::VnodeId;
 use annulus_ring::PartitionId;
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use super::Replica;
 use crate::replica::committer::Operation;
@@ -13,7 +14,7 @@ use crate::replica::rebuilding::{Origin, Rebuilding};
 use crate::replica::record;
 use crate::replica::stage::StageChange;
 use crate::replica::vnode::Vnode;
-use crate::storage::{Entry, ScanLimit, key_encoding};
+use crate::storage::{Entry, ScanLimit};
 
 /// One page of states has at most so many.
 const STATES_PAGE_ENTRIES: usize = 4096;
@@ -36,7 +37,7 @@ impl Replica {
         };
         let (found, copy_bytes) = match bytes {
             0 => (Vec::new(), self.copy_bytes(partition).await),
-            _ => (self.scan(&vnode, after, limit).await?, 0),
+            _ => (self.scan(&vnode, after, limit, identity).await?, 0),
         };
         let states = found.iter().map(|entry| self.stored_state(&vnode, entry));
         let states = states.collect::<Result<_, _>>()?;
@@ -82,7 +83,7 @@ impl Replica {
 
     /// Whether there are any [`Self::unsound`].
     pub fn has_unsound(&self) -> bool {
-        !self.shared.vnodes.unsound().is_empty()
+        self.shared.vnodes.has_unsound()
     }
 
     /// The whole disk can't be trusted: all vnodes are to be rebuilt.
@@ -151,17 +152,13 @@ impl Replica {
         change: StageChange,
     ) -> Result<(), ReplicaError> {
         let vnode = self.shared.vnodes.get(partition)?;
-        let (reply, answer) = oneshot::channel();
-        let change = Operation::Change {
+        let change = |reply| Operation::Change {
             change,
             incarnation,
             vnode,
             reply,
         };
-        self.shared.enqueue(partition, change)?;
-        answer
-            .await
-            .unwrap_or(Err(ReplicaError::Stopped { applied: true }))
+        self.in_turn(partition, change).await
     }
 
     /// Whether the reason of [`Self::fatal`] is damage that the engine would meet again after every start.
@@ -170,10 +167,9 @@ impl Replica {
     }
 
     fn stored_state(&self, vnode: &Vnode, entry: &Entry) -> Result<StoredState, ReplicaError> {
-        let corrupt = |detail| self.damaged(vnode, detail);
-        let key = key_encoding::decode(&entry.key);
-        let key = key.ok_or_else(|| corrupt(format!("{:?} is no key", entry.key)))?;
-        let state = record::intact_state(&entry.key, &entry.value).map_err(corrupt)?;
+        let key = self.key_of(vnode, entry)?;
+        let state = record::intact_state(&entry.key, &entry.value);
+        let state = state.map_err(|detail| self.damaged(vnode, detail))?;
         Ok(StoredState {
             keyspace: key.keyspace,
             key: key.key,

@@ -2,7 +2,6 @@
 //! to be rebuilt.
 
 use annulus_ring::{PartitionCount, PartitionId};
-use tokio::sync::oneshot;
 
 use super::Replica;
 use crate::hash_tree::Block;
@@ -67,17 +66,13 @@ impl Replica {
         block: Block,
     ) -> Result<Checked, ReplicaError> {
         let vnode = self.shared.vnodes.get(partition)?;
-        let (reply, answer) = oneshot::channel();
-        let operation = Operation::MendTree {
+        let mend = |reply| Operation::MendTree {
             vnode,
             partitions,
             block,
             reply,
         };
-        self.shared.enqueue(partition, operation)?;
-        answer
-            .await
-            .unwrap_or(Err(ReplicaError::Stopped { applied: true }))
+        self.in_turn(partition, mend).await
     }
 
     /// When a vnode was last scrubbed, as [`Self::set_scrubbed_at_ms`] was told.
