@@ -8,6 +8,7 @@ use super::findings::Findings;
 use super::{Direction, Obstacle};
 use crate::antientropy::exchange::{Outcome, RoundLimit};
 use crate::antientropy::{AntiEntropyMetrics, Comparison, Purpose};
+use crate::mistake::{self, Mistake};
 
 /// Comparisons of one pair in one attempt, if each finds something.
 const ROUNDS: usize = 8;
@@ -43,6 +44,9 @@ impl Moves {
         }
         let lacks_nothing = |outcome: &Outcome| outcome.pushes == 0 && outcome.is_complete();
         let mut obstacle = None;
+        if mistake::is_made(Mistake::NoDrain) {
+            self.found(job, |found| found.drained.extend(to));
+        }
         let known = self.known(job, |found| found.drained.clone());
         for node in to.iter().filter(|node| !known.contains(node)) {
             match self

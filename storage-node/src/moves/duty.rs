@@ -2,6 +2,8 @@
 
 use annulus_ring::{Move, NodeId, NodeIndex, Placement, Stage};
 
+use crate::mistake::{self, Mistake};
+
 /// What there is to do, beside waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Duty {
@@ -49,8 +51,13 @@ fn synchronises(placement: &Placement, own: NodeIndex, it: &Move) -> bool {
 
 /// Writes that are promised to outlive a disk are on a majority at least.
 fn sources(placement: &Placement, own: NodeIndex, it: &Move) -> Sources {
-    let majority = placement.old_owners(it.partition()).len() / 2 + 1;
-    let write_min = u8::try_from(majority).unwrap_or(u8::MAX);
+    let owners = placement.old_owners(it.partition()).len();
+    let on_disks = if mistake::is_made(Mistake::ReplacedFromOne) {
+        owners
+    } else {
+        owners / 2 + 1
+    };
+    let write_min = u8::try_from(on_disks).unwrap_or(u8::MAX);
     let found = placement.sync_sources(it, own, write_min);
     Sources {
         nodes: found.iter().map(|node| placement.node(node).id).collect(),
