@@ -118,7 +118,8 @@ impl Moves {
                     running.push(Box::pin(self.clone().perform(id, work)));
                 }
             }
-            let next = resting.values().min().copied();
+            // One whose rest is over waits for room, and that comes with the end of another one.
+            let next = resting.values().filter(|until| **until > now).min().copied();
             tokio::select! {
                 biased;
                 Some(id) = running.next(), if !running.is_empty() => {
