@@ -819,8 +819,9 @@ proptest! {
                 }
                 Event::Wait => world.wait(REPLACE_AFTER / 2),
                 Event::Capacity(node, capacity) => {
-                    let seat = world.desired.nodes.get_mut(&name(node));
-                    seat.into_iter().for_each(|seat| seat.capacity = capacity);
+                    if let Some(seat) = world.desired.nodes.get_mut(&name(node)) {
+                        seat.capacity = capacity;
+                    }
                 }
             }
         }
