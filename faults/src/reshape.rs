@@ -93,7 +93,10 @@ async fn evidence(ring: &Ring, placement: &Placement) -> Evidence {
     let asked = placement.nodes().iter().map(|node| async {
         let moves = admin::moves(&node.addresses.admin).await;
         if let Err(error) = &moves {
-            ring.note(&format!("{} does not report its moves: {error:#}", node.name));
+            ring.note(&format!(
+                "{} does not report its moves: {error:#}",
+                node.name
+            ));
         }
         let (acked, moves) = moves.ok()?;
         let report = NodeReport {
@@ -107,7 +110,8 @@ async fn evidence(ring: &Ring, placement: &Placement) -> Evidence {
 }
 
 async fn install(ring: &Ring, placement: &Placement) -> Result<()> {
-    let nodes = (0..ring.size()).map(|node| admin::install(&ring.site.addresses(node).admin, placement));
+    let nodes =
+        (0..ring.size()).map(|node| admin::install(&ring.site.addresses(node).admin, placement));
     try_join_all(nodes).await?;
     Ok(())
 }

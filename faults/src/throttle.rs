@@ -65,7 +65,9 @@ pub async fn run(terms: &Throttle, isolation: &Isolation) -> Result<bool> {
     let ring = Ring::start(&terms.dir, isolation, (MEMBERS + 1, 1), &settings).await?;
     ring.arena.closed[JOINS].store(true, Ordering::Relaxed);
     let written = fill(&ring, KEYS, VALUE_BYTES).await;
-    ring.note(&format!("{written} keys of {VALUE_BYTES} bytes are written"));
+    ring.note(&format!(
+        "{written} keys of {VALUE_BYTES} bytes are written"
+    ));
     let mut members = ring.placement.nodes().to_vec();
     let stays = members.clone();
     members.push(founding::member(&ring.site, JOINS).await?);
