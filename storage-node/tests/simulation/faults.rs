@@ -307,11 +307,14 @@ impl Faults {
         lacks_data.store(damaged.is_some(), Ordering::Relaxed);
     }
 
-    /// Whether a node that had lost data has all of it again.
+    /// Whether a node that had lost data has all of it again, and counts on it: two owners that met damage would wait
+    /// for each other.
     fn is_mended(&self, at: usize) -> bool {
         let node = &self.nodes()[at];
         let vnodes = node.vnodes();
-        let are_whole = vnodes.iter().all(|vnode| vnode.is_serving);
+        let are_whole = vnodes
+            .iter()
+            .all(|vnode| vnode.is_serving && !vnode.is_damaged);
         !vnodes.is_empty() && are_whole && !node.disk().has_damage()
     }
 
