@@ -61,7 +61,12 @@ impl FakeNode {
         let mine = |index| held.node(index).id == self.id;
         let all: Vec<NodeId> = held.nodes().iter().map(|node| node.id).collect();
         let moves = held.moves().iter();
-        let moves = moves.filter(|it| it.add.is_some_and(mine) || it.remove.is_some_and(mine));
+        // Where nobody joins, those that stay synchronise.
+        let concerns = |it: &&annulus_ring::Move| {
+            let both = it.add.into_iter().chain(it.remove);
+            both.chain(held.syncers(it)).any(mine)
+        };
+        let moves = moves.filter(concerns);
         let done = |id| MoveProgress {
             report: MoveReport {
                 id,

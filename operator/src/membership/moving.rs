@@ -124,9 +124,11 @@ pub(crate) fn look(
     let moving = Moving {
         kind: target.kind,
         phase,
-        plan: (ring.moves().is_empty() && left > 0)
+        // As long as new nodes wait to join, nothing begins, though the plan is known.
+        plan: (ring.moves().is_empty() && target.awaited.is_empty())
             .then(|| summary(ring, observed, desired, &target.goal()))
-            .flatten(),
+            .flatten()
+            .filter(|plan| plan.moves > 0),
         plan_id,
         remaining: remaining(ring, observed, left),
         waits: waits(&target, &losses, &stages, observed),

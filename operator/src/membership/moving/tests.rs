@@ -225,7 +225,12 @@ impl World {
         };
         let named = |index| held.node(index).id == disk.id;
         let moves = held.moves().iter();
-        let moves = moves.filter(|it| it.add.is_some_and(named) || it.remove.is_some_and(named));
+        // Where nobody joins, those that stay synchronise.
+        let concerns = |it: &&annulus_ring::Move| {
+            let both = it.add.into_iter().chain(it.remove);
+            both.chain(held.syncers(it)).any(named)
+        };
+        let moves = moves.filter(concerns);
         let all: Vec<NodeId> = held.nodes().iter().map(|node| node.id).collect();
         let done = |id| MoveProgress {
             report: MoveReport {
