@@ -194,7 +194,8 @@ impl Faults {
     }
 }
 
-/// Whether each copy of the node is whole, but for those that are only being made.
+/// Whether each copy of the node is whole, and counts on it (two owners that met damage would wait for each other); but
+/// for those that are only being made.
 fn serves_all(node: &SimNode, ring: &Placement) -> bool {
     let own = ring.index_of(node.id());
     let mut vnodes = node.vnodes().into_iter();
@@ -202,7 +203,7 @@ fn serves_all(node: &SimNode, ring: &Placement) -> bool {
         let joins = ring
             .move_of(vnode.partition)
             .is_some_and(|it| it.add == own && it.stage < Stage::ReadNew);
-        vnode.is_serving || joins
+        (vnode.is_serving && !vnode.is_damaged) || joins
     });
     // One that owns something is told so when it starts.
     let owns = own.is_some_and(|own| ring.partitions_of(own).next().is_some());

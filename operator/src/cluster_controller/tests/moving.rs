@@ -247,6 +247,8 @@ async fn an_annotated_node_is_emptied() {
     node["metadata"]["annotations"] = json!({names::DRAIN_ANNOTATION: "true"});
     lab.api.put("kvnodes", node);
     lab.settle().await;
+    // What nodes hold is told by the look after the last change.
+    lab.run().await.unwrap();
     let nodes = lab.api.all::<KVNode>("kvnodes");
     assert_eq!(nodes[2].spec.desired_state, DesiredNodeState::Draining);
     assert_eq!(nodes[2].status.as_ref().unwrap().vnodes, 0);
