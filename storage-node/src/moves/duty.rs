@@ -30,6 +30,10 @@ pub(super) fn duty(placement: &Placement, own: NodeIndex, it: &Move) -> Option<D
         Stage::Verify if synchronises(placement, own, it) => {
             Some(Duty::Verify(sources(placement, own, it)))
         }
+        // A leaver that was given up did not drain: what the others have is compared instead.
+        Stage::Cleanup if it.lost && synchronises(placement, own, it) => {
+            Some(Duty::Verify(sources(placement, own, it)))
+        }
         Stage::Commit if it.remove == Some(own) => {
             let new = placement.new_owners(it.partition()).iter();
             Some(Duty::Drain(
@@ -136,6 +140,19 @@ mod tests {
             at_least: 2,
         };
         assert_eq!(of(&placement, JOINS), Some(Duty::Fill(sources)));
+    }
+
+    #[test]
+    fn who_joined_in_the_place_of_a_lost_owner_compares_once_more_before_the_end() {
+        let placement = at(Stage::Cleanup, Some(JOINS), true);
+        let sources = Sources {
+            nodes: ids(&placement, &[STAYS, NodeIndex(3)]),
+            at_least: 2,
+        };
+        assert_eq!(of(&placement, JOINS), Some(Duty::Verify(sources)));
+        assert_eq!(of(&placement, STAYS), None);
+        let drained = at(Stage::Cleanup, Some(JOINS), false);
+        assert_eq!(of(&drained, JOINS), None);
     }
 
     #[test]
