@@ -119,7 +119,11 @@ impl Moves {
                 }
             }
             // One whose rest is over waits for room, and that comes with the end of another one.
-            let next = resting.values().filter(|until| **until > now).min().copied();
+            let next = resting
+                .values()
+                .filter(|until| **until > now)
+                .min()
+                .copied();
             tokio::select! {
                 biased;
                 Some(id) = running.next(), if !running.is_empty() => {
