@@ -36,6 +36,9 @@ const SETTLES: Duration = Duration::from_millis(1500);
 /// So long each is measured.
 const MEASURED: Duration = Duration::from_secs(4);
 
+/// Longer than nodes go on giving way to clients that are gone.
+const NO_CLIENTS: Duration = Duration::from_secs(12);
+
 /// At the limits' times three quarters of all keys move, so there are 560 MB of them on each node.
 const KEYS: u64 = 140_000;
 
@@ -68,6 +71,7 @@ pub async fn run(terms: &Throttle, isolation: &Isolation) -> Result<bool> {
     ring.note(&format!(
         "{written} keys of {VALUE_BYTES} bytes are written"
     ));
+    sleep(NO_CLIENTS).await; // paced: nodes notice that there is nobody to give way to any more
     let mut members = ring.placement.nodes().to_vec();
     let stays = members.clone();
     members.push(founding::member(&ring.site, JOINS).await?);
