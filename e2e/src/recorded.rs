@@ -148,15 +148,21 @@ impl Load {
         sleep(time).await; // paced: so long a time is measured
     }
 
+    /// Waits until each node gets an answer for every key from all of its owners.
+    pub async fn all_answer(&self) -> Result<()> {
+        for node in self.arena.cluster.endpoints().await? {
+            self.arena.read_all(&node).await?;
+        }
+        Ok(())
+    }
+
     /// Ends the load, reads every key from all of its owners through each node, and tells all.
     pub async fn stop(mut self) -> Result<Told> {
         self.arena.stopped.store(true, Ordering::Relaxed);
         while let Some(ended) = self.tasks.join_next().await {
             ended.context("a client panicked")?;
         }
-        for node in self.arena.cluster.endpoints().await? {
-            self.arena.read_all(&node).await?;
-        }
+        self.all_answer().await?;
         Ok(std::mem::take(&mut *self.arena.told.lock().await))
     }
 }

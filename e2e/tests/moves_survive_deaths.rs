@@ -19,7 +19,7 @@ const KEYS: usize = 3_000;
 const KEYS_PER_SECOND: u32 = 600;
 const REQUESTS_PER_SECOND: u64 = 60;
 /// So that a move can be met half-way.
-const SLOWLY: &str = "20Ki";
+const SLOWLY: &str = "4Ki";
 const FAST: &str = "50Mi";
 const SOURCE: &str = "orders-default-0";
 const TARGET: &str = "orders-default-3";
@@ -37,9 +37,11 @@ async fn deaths_and_changes_of_mind_lose_nothing() -> Result<()> {
 
         limit_rate(&cluster, SLOWLY).await?;
         scale(&cluster, 4).await?;
-        for victim in [TARGET, SOURCE] {
+        // In this order: a target that comes back has forgotten its limit until it is told again.
+        for victim in [SOURCE, TARGET] {
             is_streaming(&cluster).await?;
             kill_pod(&namespace, &cluster, victim).await?;
+            load.all_answer().await?;
         }
         limit_rate(&cluster, FAST).await?;
         is_settled(&cluster, 4).await?;
