@@ -1,6 +1,6 @@
 //! Comparisons of a move: of a copy that joins with its sources, of a copy that leaves with those that stay.
 
-use annulus_ring::NodeId;
+use annulus_ring::{NodeId, Stage};
 
 use super::driver::{Inner, Job, Moves};
 use super::duty::Sources;
@@ -15,7 +15,8 @@ const ROUNDS: usize = 8;
 impl Moves {
     /// Finds this node's copy equal to each source's, with the mends that it takes.
     pub(super) async fn verify(&self, job: &Job, sources: &Sources) -> Result<(), Obstacle> {
-        if job.it.add.is_some() {
+        // Later it is an owner's copy, which is mended as such.
+        if job.it.add.is_some() && job.it.stage == Stage::Verify {
             self.make_whole(job, sources).await?;
         }
         let is_equal = |outcome: &Outcome| outcome.keys == 0 && outcome.is_complete();
