@@ -77,6 +77,10 @@ impl Comparison<'_> {
         throttle: &impl Throttle,
     ) -> Result<Outcome, ComparisonError> {
         let (mut exchange, mut step) = Exchange::begin(limit, confirm_after);
+        // Nothing is under way to a copy that is left: whatever it has alone is to be brought to the others.
+        if self.purpose == Purpose::Leave {
+            exchange = exchange.at_once();
+        }
         loop {
             step = match step {
                 Step::Compare(blocks) => self.compare(&mut exchange, blocks, throttle).await?,

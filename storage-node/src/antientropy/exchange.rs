@@ -101,6 +101,7 @@ type Pair = (Option<KeySummary>, Option<KeySummary>);
 pub struct Exchange {
     limit: RoundLimit,
     confirm_after: Duration,
+    looks_once: bool,
     asked: Asked,
     /// First leaf that no round has taken yet.
     next_leaf: u32,
@@ -119,11 +120,21 @@ enum Asked {
 }
 
 impl Exchange {
+    /// Moves what differs at the first look: where one side changes all the time, a second look never finds the same, and
+    /// what the other side has alone would stay there.
+    pub fn at_once(self) -> Self {
+        Self {
+            looks_once: true,
+            ..self
+        }
+    }
+
     /// Begins. `confirm_after`: the pause before the second look.
     pub fn begin(limit: RoundLimit, confirm_after: Duration) -> (Self, Step) {
         let mut exchange = Self {
             limit,
             confirm_after,
+            looks_once: false,
             asked: Asked::Moves,
             next_leaf: 0,
             round_end: LEAVES,
@@ -187,7 +198,7 @@ impl Exchange {
                 if suspects.is_empty() {
                     return self.end_round();
                 }
-                if mistake::is_made(Mistake::RepairUnconfirmed) {
+                if self.looks_once || mistake::is_made(Mistake::RepairUnconfirmed) {
                     return self.move_keys(suspects.into_values().flatten());
                 }
                 self.asked = Asked::Pause(suspects);

@@ -184,13 +184,17 @@ impl Moves {
 
     /// All that is left to do.
     fn jobs(&self) -> BTreeMap<JobId, Work> {
-        let Some((placement, own)) = self.here() else {
-            return BTreeMap::new();
-        };
+        if self.0.parts.placement.current().is_none() {
+            return BTreeMap::new(); // what is held is not known yet
+        }
+        // Also by a node that is no member any more.
         let released = self.0.parts.replica.released().into_iter();
         let mut jobs: BTreeMap<_, _> = released
             .map(|at| (JobId::Erase(at), Work::Erase(at)))
             .collect();
+        let Some((placement, own)) = self.here() else {
+            return jobs;
+        };
         for it in placement.moves() {
             let Some(duty) = duty(&placement, own, it) else {
                 continue;
