@@ -2,8 +2,26 @@
 # shellcheck shell=bash disable=SC2034
 
 NAME=annulus-lab                                      # network namespaces and cgroups carry it
-STATE=${ANNULUS_LAB_STATE:-/var/tmp/annulus-lab}      # certificates, disks, logs of a running cluster
 CACHE=${ANNULUS_CACHE:-$HOME/.cache/annulus}/kubernetes
+
+# Where certificates, disks and logs of a running cluster are: where it was started. Otherwise on the disk; in memory
+# where less than a quarter of the disk is free, for there the storage nodes would rightly take no copies.
+state_dir() {
+  local on_disk=/var/tmp/annulus-lab in_memory=/dev/shm/annulus-lab place avail size
+  for place in "$on_disk" "$in_memory"; do
+    if [ -f "$place/.annulus-lab" ]; then
+      echo "$place"
+      return
+    fi
+  done
+  read -r avail size < <(df --output=avail,size -k /var/tmp | tail -n 1)
+  if [ $((avail * 4)) -lt "$size" ] && [ "$(df --output=avail -k /dev/shm | tail -n 1)" -gt 8000000 ]; then
+    echo "$in_memory"
+  else
+    echo "$on_disk"
+  fi
+}
+STATE=${ANNULUS_LAB_STATE:-$(state_dir)}
 
 # The nodes' network is 10.250.0.0/16 (node n is 10.250.n.1), pods of node n are in 10.244.n.0/24.
 CONTROL_PLANE_IP=10.250.0.1

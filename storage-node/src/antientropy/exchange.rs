@@ -144,6 +144,16 @@ impl Exchange {
         (exchange, first)
     }
 
+    /// Moves what differs at the first look: where one side changes all the time, a second look never finds the same, and
+    /// what the other side has alone would stay there.
+    #[must_use]
+    pub fn at_once(self) -> Self {
+        Self {
+            looks_once: true,
+            ..self
+        }
+    }
+
     /// The sums of both trees are the same; answers the comparison of the root.
     pub fn same_roots(&mut self) -> Step {
         self.outcome.blocks += 1;

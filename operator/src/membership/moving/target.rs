@@ -102,6 +102,7 @@ pub(super) fn target(
         making.seat(name, seat);
     }
     making.members_without_seat();
+    making.hold_leavers();
     let is_away = |member: &&Node| presence(member, observed) != Presence::Present;
     let away = ring.nodes().iter().filter(is_away);
     making.target.now.away = away.map(|member| member.id).collect();
@@ -242,6 +243,34 @@ impl Making<'_> {
                     ..member.clone()
                 });
             }
+        }
+    }
+
+    /// While new nodes are on their way in, those that leave stay as they are where too few others would be left: without
+    /// them there is no plan, and without a plan nobody becomes a member.
+    fn hold_leavers(&mut self) {
+        let target = &mut self.target;
+        let active = target.now.nodes.iter();
+        let active = active.filter(|node| node.state == NodeState::Active);
+        let are_coming = !target.joining.is_empty() || !target.awaited.is_empty();
+        let needed = usize::from(target.replication_factor.get());
+        if !are_coming || active.count() >= needed {
+            return;
+        }
+        let takes = |member: &&Node| {
+            let is_active = member.state == NodeState::Active;
+            is_active && !target.now.gone.contains(&member.id) && !is_displaced(member)
+        };
+        let takers: Vec<&Node> = self.ring.nodes().iter().filter(takes).collect();
+        for member in takers {
+            let known = target.now.nodes.iter_mut().find(|it| it.id == member.id);
+            match known {
+                Some(node) if node.state == NodeState::Active => continue,
+                Some(node) => node.state = NodeState::Active,
+                None => target.now.nodes.push(member.clone()),
+            }
+            let wait = format!("{} stays until the new nodes have joined", member.name);
+            target.waits.push(wait);
         }
     }
 

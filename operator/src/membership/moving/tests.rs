@@ -347,6 +347,18 @@ fn an_annotated_node_is_emptied_and_stays() {
 }
 
 #[test]
+fn all_nodes_may_be_drained_while_as_many_new_ones_join() {
+    let mut world = World::new(3, 1);
+    world.scale(6);
+    (0..3).for_each(|node| world.disk(node).drain = true);
+    world.settle();
+    for node in 0..3 {
+        let index = world.ring.index_of(world.disks[&name(node)].id).unwrap();
+        assert!(world.ring.is_unused(index), "{}", name(node));
+    }
+}
+
+#[test]
 fn draining_more_than_can_be_spared_is_refused_in_words() {
     let mut world = World::new(3, 1);
     world.disk(2).drain = true;

@@ -72,9 +72,18 @@ fn exchange(
     mine: &mut Copy,
     theirs: &mut Copy,
     limit: RoundLimit,
+    meanwhile: impl FnMut(&mut Copy, &mut Copy),
+) -> (Outcome, Vec<KeyMove>) {
+    let begun = Exchange::begin(limit, Duration::from_millis(300));
+    to_the_end(mine, theirs, begun, meanwhile)
+}
+
+fn to_the_end(
+    mine: &mut Copy,
+    theirs: &mut Copy,
+    (mut exchange, mut step): (Exchange, Step),
     mut meanwhile: impl FnMut(&mut Copy, &mut Copy),
 ) -> (Outcome, Vec<KeyMove>) {
-    let (mut exchange, mut step) = Exchange::begin(limit, Duration::from_millis(300));
     let mut moved = Vec::new();
     for _ in 0..1_000_000 {
         step = match step {
@@ -144,6 +153,18 @@ fn a_write_under_way_is_not_repaired() {
     let (outcome, moved) = exchange(&mut mine, &mut theirs, RoundLimit::default(), arrive);
     let moved: Vec<u32> = moved.iter().map(|each| number(&each.key)).collect();
     assert_eq!((outcome.suspects, moved), (3, vec![11]));
+}
+
+#[test]
+fn who_is_left_brings_all_that_it_has_however_often_the_others_change() {
+    let (mut mine, mut theirs) = (copy(0..500), copy(0..500));
+    mine.insert(7, 2);
+    theirs.insert(9, 2);
+    let (exchange, step) = Exchange::begin(RoundLimit::default(), Duration::from_millis(300));
+    let never = |_: &mut Copy, _: &mut Copy| panic!("there is no second look");
+    let (outcome, moved) = to_the_end(&mut mine, &mut theirs, (exchange.at_once(), step), never);
+    assert_eq!((outcome.pushes, moved.len()), (1, 2));
+    assert_eq!(mine, theirs);
 }
 
 #[test]
