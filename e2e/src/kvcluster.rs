@@ -94,6 +94,11 @@ impl KvCluster {
         annulus_api(&self.namespace, "KVCluster")
     }
 
+    /// Where it is.
+    pub fn namespace(&self) -> &TestNamespace {
+        &self.namespace
+    }
+
     /// The object's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -123,6 +123,8 @@ pub(crate) struct ValidCluster {
     pub(crate) nodes: BTreeMap<String, NodeSeat>,
     /// Bytes that moves send or receive per second and node at most.
     pub(crate) bytes_per_second: u64,
+    /// Partitions that a node sends or receives at the same time.
+    pub(crate) streams_per_node: i32,
     /// How long a node may be missing before it is given up.
     pub(crate) replace_after: Duration,
     /// Whether data moves without being asked.
@@ -230,6 +232,7 @@ pub(crate) fn validate(
         pools,
         nodes,
         bytes_per_second: rate(&spec.rebalance.max_bytes_per_second)?,
+        streams_per_node: spec.rebalance.streams_per_node,
         replace_after: duration(&spec.replace_after).ok_or_else(|| InvalidSpec::Text {
             field: "replaceAfter",
             value: spec.replace_after.clone(),

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::duty::{Duty, duty};
 use super::findings::Board;
 use super::report::{self, MoveReport};
-use super::{MoveMetrics, MoveOptions, MovePace, Obstacle};
+use super::{MoveMetrics, MoveOptions, MovePace};
 use crate::clock::Clock;
 use crate::keyspace::Keyspaces;
 use crate::peer::Peers;
@@ -242,7 +242,7 @@ impl Moves {
                     metrics.obstacles.inc();
                     tracing::debug!(%id, stage = %job.it.stage, %obstacle, "a move waits");
                 }
-                let obstacle = obstacle.as_ref().map(Obstacle::to_string);
+                let obstacle = obstacle.map(|it| with_names(&it.to_string(), &job.placement));
                 self.0.board.attempted(&job.it, obstacle);
             }
             Work::Erase(partition) => match self.0.parts.replica.erase(partition).await {
@@ -257,9 +257,31 @@ impl Moves {
     }
 }
 
+/// Nodes by their names, which people know, instead of their identities.
+fn with_names(text: &str, placement: &Placement) -> String {
+    let nodes = placement.nodes().iter();
+    nodes.fold(text.to_owned(), |text, node| {
+        text.replace(&format!("node {}", node.id), &node.name)
+    })
+}
+
 fn partition_of(id: JobId) -> PartitionId {
     match id {
         JobId::Duty(id, _) => id.partition,
         JobId::Erase(partition) => partition,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_names;
+    use crate::placement::tests::document_of;
+
+    #[test]
+    fn an_obstacle_names_nodes_as_people_do() {
+        let placement: annulus_ring::Placement = document_of(3, 1).try_into().unwrap();
+        let node = &placement.nodes()[1];
+        let text = format!("node {}: no answer", node.id);
+        assert_eq!(with_names(&text, &placement), format!("{}: no answer", node.name));
     }
 }

@@ -25,7 +25,9 @@ pub(super) struct Sources {
 pub(super) fn duty(placement: &Placement, own: NodeIndex, it: &Move) -> Option<Duty> {
     match it.stage {
         Stage::Stream if it.add == Some(own) => Some(Duty::Fill(sources(placement, own, it))),
-        Stage::Verify if synchronises(placement, own, it) => {
+        // A leaver that was given up has drained nothing: what the others have is asked for before it is forgotten.
+        Stage::Cleanup if !it.lost => None,
+        Stage::Verify | Stage::Cleanup if synchronises(placement, own, it) => {
             Some(Duty::Verify(sources(placement, own, it)))
         }
         Stage::Commit if it.remove == Some(own) => {
@@ -129,6 +131,19 @@ mod tests {
             at_least: 2,
         };
         assert_eq!(of(&placement, JOINS), Some(Duty::Fill(sources)));
+    }
+
+    #[test]
+    fn before_a_leaver_that_did_not_drain_is_forgotten_its_successor_compares_with_the_others() {
+        let placement = at(Stage::Cleanup, Some(JOINS), true);
+        let sources = Sources {
+            nodes: ids(&placement, &[STAYS, NodeIndex(3)]),
+            at_least: 2,
+        };
+        for node in placement.node_indexes() {
+            let expected = (node == JOINS).then(|| Duty::Verify(sources.clone()));
+            assert_eq!(of(&placement, node), expected);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::cluster_controller::build::cluster_meta;
 use crate::cluster_controller::build::context_key::CONTEXT_KEY_FILE;
 use crate::cluster_controller::build::pod::{CONTEXT_KEY_DIRECTORY, DATA_PATH};
 use crate::cluster_controller::validate::ValidCluster;
+use crate::crd::Rebalance;
 use crate::names;
 
 /// Key of the file in the ConfigMap, and its name where it is mounted.
@@ -27,7 +28,7 @@ pub(super) fn config_map(cluster: &ValidCluster) -> ConfigMap {
 /// The file's content.
 pub(super) fn config(cluster: &ValidCluster) -> String {
     let listen = |port: i32| format!("0.0.0.0:{port}");
-    let config = json!({
+    let mut config = json!({
         "data_dir": DATA_PATH,
         "context_key_file": format!("{CONTEXT_KEY_DIRECTORY}/{CONTEXT_KEY_FILE}"),
         "listen": {
@@ -42,5 +43,9 @@ pub(super) fn config(cluster: &ValidCluster) -> String {
         },
         "log": { "level": "info", "format": "json" },
     });
+    // A default is left out: pods of clusters that never asked for another keep their revision.
+    if cluster.streams_per_node != Rebalance::default().streams_per_node {
+        config["moves"] = json!({"streams": cluster.streams_per_node});
+    }
     serde_yaml::to_string(&config).expect("a JSON value can be written as YAML")
 }

@@ -74,6 +74,17 @@ fn a_pod_has_a_stable_dns_name_and_its_own_disk() {
 }
 
 #[test]
+fn the_number_of_streams_is_told_where_it_is_another_than_usual() {
+    let mut cluster = fixtures::cluster(3);
+    let usual = built(&cluster, NodeRecord::default()).cluster;
+    assert!(!config_map::config(&usual).contains("moves"));
+    cluster.spec.rebalance.streams_per_node = 5;
+    let config = config_map::config(&built(&cluster, NodeRecord::default()).cluster);
+    let config: Value = serde_yaml::from_str(&config).unwrap();
+    assert_eq!(config["moves"], json!({"streams": 5}));
+}
+
+#[test]
 fn probes_ask_the_admin_port() {
     let pod = value(&built(&fixtures::cluster(3), NodeRecord::default()).pod);
     let container = &pod["spec"]["containers"][0];
