@@ -282,6 +282,9 @@ mod tests {
         let placement: annulus_ring::Placement = document_of(3, 1).try_into().unwrap();
         let node = &placement.nodes()[1];
         let text = format!("node {}: no answer", node.id);
-        assert_eq!(with_names(&text, &placement), format!("{}: no answer", node.name));
+        assert_eq!(
+            with_names(&text, &placement),
+            format!("{}: no answer", node.name)
+        );
     }
 }

@@ -79,7 +79,7 @@ fn connections_that_break_leave_no_doubt_about_what_was_rejected() {
 fn a_healthy_cluster_repairs_nothing() {
     // Opening ways that are open is no fault.
     let moved = |seed, mistake| {
-        let plan = plan(seed, &[Fault::OpenWays]);
+        let plan = plan(seed, &[Fault::OpenWays]).still();
         let report = run(&Plan { mistake, ..plan });
         assert!(report.broken.is_none(), "{:?}", report.broken);
         report.repaired
