@@ -6,7 +6,7 @@ use annulus_causality::KeyState;
 use annulus_proto::peer::v1::ScanStates;
 use annulus_ring::NodeId;
 use bytes::Bytes;
-use futures::future::join;
+use futures::future::join3;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use prometheus_client::metrics::counter::Counter;
 
@@ -72,8 +72,13 @@ impl Puller<'_> {
                 Ok(page) => page,
                 Err(failure) => return Ok(Pulled::Part(failure.to_string())),
             };
-            let (taken, next) =
-                join(self.merge_page(job, &page), self.after(job, from, &page)).await;
+            // Each side pays while the other does: one after the other they would both fall behind.
+            let (taken, (), next) = join3(
+                self.merge_page(job, &page),
+                throttle.spend(bytes_of(&page)),
+                self.after(job, from, &page),
+            )
+            .await;
             let taken = taken?;
             ahead = next;
             let counted = rebuilding.take(from, &taken);
@@ -88,9 +93,6 @@ impl Puller<'_> {
             let (keys, bytes) = self.counters;
             keys.inc_by(taken.keys);
             bytes.inc_by(taken.bytes);
-            throttle
-                .spend(usize::try_from(taken.bytes).unwrap_or(usize::MAX))
-                .await;
         }
         Ok(Pulled::All)
     }
@@ -142,13 +144,12 @@ impl Puller<'_> {
             .collect();
         let merged = stream::iter(merges).buffer_unordered(MERGES_AT_ONCE);
         let () = merged.try_collect().await?;
-        let bytes = page.states.iter().map(|stored| stored.bytes() as u64);
         Ok(Page {
             vnode: page.vnode,
             serving: page.serving,
             last: page.last.clone(),
             keys: page.states.len() as u64,
-            bytes: bytes.sum(),
+            bytes: bytes_of(page) as u64,
         })
     }
 
@@ -171,4 +172,8 @@ impl Puller<'_> {
         };
         self.replica.merge(merge).await.map(drop)
     }
+}
+
+fn bytes_of(page: &StatesPage) -> usize {
+    page.states.iter().map(StoredState::bytes).sum()
 }
