@@ -180,7 +180,7 @@ fn a_directory_belongs_to_one_ring_at_a_time() {
         .unwrap();
     assert_eq!(smaller.status.code(), Some(1));
     assert!(
-        String::from_utf8_lossy(&smaller.stderr).contains("--nodes 3"),
+        String::from_utf8_lossy(&smaller.stderr).contains("a ring of 3 nodes"),
         "{smaller:?}"
     );
 }
@@ -230,7 +230,8 @@ fn a_ring_tells_where_keys_live_and_what_a_change_would_move() {
         .ok()
         .json();
     let fields: Vec<&String> = plan.as_object().unwrap().keys().collect();
-    assert_eq!(fields.len(), 3, "{fields:?}");
+    let known = ["estimate", "moves", "partitions", "replication_factor"];
+    assert_eq!(fields, known);
     assert_eq!(
         (&plan["partitions"], &plan["replication_factor"]),
         (&256.into(), &3.into())

@@ -79,7 +79,7 @@ async fn a_lost_disk_is_replaced_without_help() -> Result<()> {
 }
 
 fn large(number: usize) -> (String, Value) {
-    let letter = char::from(b'a' + (number % 26) as u8);
+    let letter = char::from(b'a' + u8::try_from(number % 26).expect("below 26"));
     let value = letter.to_string().repeat(VALUE_BYTES);
     (format!("large-{number}"), json!(value))
 }

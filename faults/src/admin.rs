@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use annulus_proto::admin::v1::admin_client::AdminClient;
 use annulus_proto::admin::v1::{
-    GetStatusRequest, GetStatusResponse, InstallPlacementRequest, ListDigestsRequest,
-    ListVnodesRequest, NodePhase, RequestComparisonRequest,
+    GetMovesRequest, GetStatusRequest, GetStatusResponse, InstallPlacementRequest,
+    ListDigestsRequest, ListVnodesRequest, NodePhase, RequestComparisonRequest,
+    SetStreamRateRequest,
 };
-use annulus_ring::{PartitionId, Placement};
+use annulus_ring::{MoveReport, PartitionId, Placement, RingEpoch};
 use anyhow::{Context as _, Result};
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
@@ -24,6 +25,23 @@ pub(crate) async fn status(address: &str) -> Option<GetStatusResponse> {
     let mut client = client(address).ok()?;
     let asked = client.get_status(GetStatusRequest {});
     Some(timeout(STATUS_WITHIN, asked).await.ok()?.ok()?.into_inner())
+}
+
+/// The barrier that a node has acknowledged, and its reports of moves.
+pub(crate) async fn moves(address: &str) -> Result<(RingEpoch, Vec<MoveReport>)> {
+    let mut client = client(address)?;
+    let asked = client.get_moves(GetMovesRequest {});
+    let answer = timeout(STATUS_WITHIN, asked).await??.into_inner();
+    let reports = answer.moves.iter().map(MoveReport::try_from);
+    let reports = reports.collect::<Result<_, _>>()?;
+    Ok((RingEpoch(answer.acked_epoch), reports))
+}
+
+/// Limits a node's moves, in both directions.
+pub(crate) async fn set_stream_rate(address: &str, bytes_per_second: u64) -> Result<()> {
+    let request = SetStreamRateRequest { bytes_per_second };
+    timeout(STATUS_WITHIN, client(address)?.set_stream_rate(request)).await??;
+    Ok(())
 }
 
 /// Whether a node serves.

@@ -10,21 +10,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use annulus_checker::KeyName;
 use anyhow::{Context as _, Result};
-use futures::stream::{self, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
-use crate::admin;
 use crate::fault::NodeOrdinal;
+use crate::filling::{fill, name_of};
 use crate::isolation::Isolation;
+use crate::reshape::reshape;
 use crate::ring::Ring;
 use crate::site::{Engine, Settings};
 use crate::workload::ask::{Ask, What};
+use crate::{admin, founding};
 
 const NODES: usize = 3;
+
+/// It joins the ring, and leaves it.
+const SPARE: NodeOrdinal = NODES;
 
 /// Requests under way at most; each of these tasks has its own turn.
 const ASKERS: u64 = 32;
@@ -33,9 +36,6 @@ const ASKERS: u64 = 32;
 const KEYS: u64 = 100_000;
 
 const VALUE_BYTES: usize = 2_000;
-
-/// Writes under way while the keys are written first.
-const WRITES_AT_ONCE: usize = 64;
 
 /// The node that is away, so that hints are kept for it.
 const AWAY: NodeOrdinal = 1;
@@ -59,11 +59,18 @@ enum Phase {
     Idle,
     Comparisons,
     Hints,
+    Moves,
     Scrubs,
 }
 
 impl Phase {
-    const MEASURED: [Self; 4] = [Self::Idle, Self::Comparisons, Self::Hints, Self::Scrubs];
+    const MEASURED: [Self; 5] = [
+        Self::Idle,
+        Self::Comparisons,
+        Self::Hints,
+        Self::Moves,
+        Self::Scrubs,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -71,6 +78,7 @@ impl Phase {
             Self::Idle => "nothing",
             Self::Comparisons => "comparing all copies, again and again",
             Self::Hints => "delivering hints",
+            Self::Moves => "moving copies to a node and back",
             Self::Scrubs => "scrubbing",
         }
     }
@@ -93,14 +101,12 @@ pub async fn run(terms: &Beside) -> Result<()> {
         why: "the disk is to be a real one".to_owned(),
     };
     let mut settings = Settings {
-        engine: Engine::Rocksdb,
-        keeps_hints: true,
-        scrubs: false,
-        small_buffers: false,
-        disk_mib: 0,
+        spares: 1,
+        ..Settings::usual(Engine::Rocksdb)
     };
-    let ring = Ring::start(&terms.dir, &isolation, (NODES, 1), &settings).await?;
-    let written = write_all(&ring).await;
+    let ring = Ring::start(&terms.dir, &isolation, (NODES + 1, 1), &settings).await?;
+    ring.arena.closed[SPARE].store(true, Ordering::Relaxed);
+    let written = fill(&ring, KEYS, VALUE_BYTES).await;
     ring.note(&format!("{written} keys are written"));
     let load = Load::start(&ring, terms.rate);
     sleep(terms.lasts).await; // paced: caches and compactions come to what they are
@@ -129,6 +135,11 @@ pub async fn run(terms: &Beside) -> Result<()> {
     sleep(terms.lasts / 2).await; // paced: what the return has left behind comes to its end
     load.measure(Phase::Idle, terms.lasts).await;
 
+    load.enter(Phase::Moves);
+    let moves = join_and_leave(&ring).await?;
+    load.enter(Phase::Between);
+    ring.note(&format!("a node has joined and left by {moves} moves"));
+
     settings.scrubs = true;
     for node in 0..NODES {
         ring.process(node).lock().await.stop().await?;
@@ -146,6 +157,16 @@ pub async fn run(terms: &Beside) -> Result<()> {
     ring.stop().await;
     println!("{table}");
     Ok(())
+}
+
+/// How many moves that took.
+async fn join_and_leave(ring: &Ring) -> Result<usize> {
+    let stays = ring.placement.nodes().to_vec();
+    let mut members = stays.clone();
+    members.push(founding::member(&ring.site, SPARE).await?);
+    let joined = reshape(ring, &ring.placement, &members).await?;
+    let left = reshape(ring, &joined.placement, &stays).await?;
+    Ok(joined.moves + left.moves)
 }
 
 /// Waits until vnodes are scrubbed on any node, or on none for a while.
@@ -172,19 +193,6 @@ async fn scrubbed(ring: &Ring) -> u64 {
         vnodes += admin::scrubbed_vnodes(&ring.site.addresses(node).admin).await;
     }
     vnodes
-}
-
-/// Writes every key once; how many were acknowledged.
-async fn write_all(ring: &Ring) -> usize {
-    let writes = (0..KEYS).map(|key| async move {
-        let name = format!("first{key}");
-        ask(ring, key, key, Some(name)).await
-    });
-    let written = stream::iter(writes).buffer_unordered(WRITES_AT_ONCE);
-    written
-        .filter(|is_ok| std::future::ready(*is_ok))
-        .count()
-        .await
 }
 
 /// Requests, and how long each took.
@@ -291,7 +299,7 @@ async fn ask(ring: &Ring, key: u64, turn: u64, put: Option<String>) -> bool {
         name,
         filling: VALUE_BYTES,
     });
-    let ask = Ask::plain(KeyName::new("data", format!("k{key}")), what);
+    let ask = Ask::plain(name_of(key), what);
     let node = ring.arena.open_in_turn(turn);
     ring.arena.ask(node, &ask).await.is_ok()
 }

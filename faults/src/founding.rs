@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::admin;
+use crate::fault::NodeOrdinal;
 use crate::site::Site;
 
 /// Nodes answer after this time, or can't be started.
@@ -27,14 +28,7 @@ pub(crate) const COPIES: u8 = 3;
 pub(crate) async fn found(site: &Site, nodes: usize, seed: u64) -> Result<Placement> {
     let mut members = Vec::new();
     for node in 0..nodes {
-        members.push(Node {
-            id: identity(site, node).await?,
-            name: format!("node-{}", node + 1),
-            addresses: site.addresses(node).clone(),
-            zone: Zone(format!("z{}", node % 3 + 1)),
-            capacity: Capacity::ONE,
-            state: NodeState::Active,
-        });
+        members.push(member(site, node).await?);
     }
     let placement = annulus_ring::found(
         Uuid::from_u64_pair(0xfa17, seed),
@@ -50,7 +44,19 @@ pub(crate) async fn found(site: &Site, nodes: usize, seed: u64) -> Result<Placem
     Ok(placement)
 }
 
-async fn identity(site: &Site, node: usize) -> Result<NodeId> {
+/// A running node as a member.
+pub(crate) async fn member(site: &Site, node: NodeOrdinal) -> Result<Node> {
+    Ok(Node {
+        id: identity(site, node).await?,
+        name: format!("node-{}", node + 1),
+        addresses: site.addresses(node).clone(),
+        zone: Zone(format!("z{}", node % 3 + 1)),
+        capacity: Capacity::ONE,
+        state: NodeState::Active,
+    })
+}
+
+async fn identity(site: &Site, node: NodeOrdinal) -> Result<NodeId> {
     let address = &site.addresses(node).admin;
     let asked = async {
         loop {

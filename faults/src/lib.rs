@@ -5,12 +5,13 @@
 //! | [`plan`], [`fault`], [`chance`] | which faults come when: drawn from a seed; pure |
 //! | [`run`] | a whole run: set up, clients and faults, healing, judgement |
 //! | [`beside`] | what clients notice of background work |
+//! | [`throttle`] | whether moves keep to their limit of bytes a second |
 //! | [`outage`] | one node away for long, and what brings its copies back |
 //! | `conductor` | begins and ends faults at their times |
 //! | `damage`, `disk`, `rebuild` | damaged, full and replaced disks |
 //! | `network`, `wall_clock`, `node_process` | what a fault is done to |
-//! | [`isolation`], `site`, `founding`, `ring` | namespaces, places, the ring |
-//! | `workload`, `values`, `recording` | clients and what they were told |
+//! | [`isolation`], `site`, `founding`, `ring`, `reshape` | namespaces, places, the ring and who is in it |
+//! | `workload`, `filling`, `values`, `recording` | clients and what they were told |
 //! | `convergence`, `copies`, [`judge`] | what the nodes hold at the end; the rules |
 //!
 //! Invariants: all that a run makes is inside of namespaces of its own; every fault ends; what the seed decides
@@ -33,6 +34,7 @@ mod count;
 mod damage;
 mod disk;
 pub mod fault;
+mod filling;
 mod founding;
 pub mod isolation;
 pub mod judge;
@@ -42,9 +44,11 @@ pub mod outage;
 pub mod plan;
 mod rebuild;
 mod recording;
+mod reshape;
 mod ring;
 pub mod run;
 mod site;
+pub mod throttle;
 mod values;
 mod wall_clock;
 mod workload;

@@ -11,6 +11,7 @@ use annulus_faults::isolation::{self, Isolation};
 use annulus_faults::judge::judge_file;
 use annulus_faults::outage::{self, Outage};
 use annulus_faults::run::{Terms, run};
+use annulus_faults::throttle::{self, Throttle};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -58,6 +59,10 @@ struct Args {
     #[arg(long, value_name = "SECONDS", conflicts_with_all = ["seconds", "only", "engine", "outage"])]
     beside: Option<u64>,
 
+    /// Instead of faults: whether moves keep to their limit of bytes a second.
+    #[arg(long, conflicts_with_all = ["seconds", "only", "engine", "outage", "beside", "rate", "nodes"])]
+    throttle: bool,
+
     /// With --outage: nodes keep no hints.
     #[arg(long, requires = "outage")]
     without_hints: bool,
@@ -102,6 +107,10 @@ fn carry_out(args: Args) -> Result<bool> {
         eprintln!(
             "NO NAMESPACES HERE: no faults of networks and disks, all on loopback. Why: {why}"
         );
+    }
+    if args.throttle {
+        let dir = args.dir.join("throttle");
+        return until_told(throttle::run(&Throttle { dir }, &isolation));
     }
     let nodes = usize::try_from(args.nodes).context("a few nodes")?;
     if let Some(seconds) = args.outage {

@@ -40,6 +40,35 @@ pub(crate) fn namespace(node: NodeOrdinal) -> PathBuf {
     PathBuf::from(format!("/run/netns/node-{}", node + 1))
 }
 
+/// Bytes that have passed a node's port, with all headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    /// Towards the node.
+    pub(crate) received: u64,
+    /// From it.
+    pub(crate) sent: u64,
+}
+
+/// What has passed a node's port so far, as the kernel counts it at the bridge.
+pub(crate) fn traffic(node: NodeOrdinal) -> Result<Traffic> {
+    let table = std::fs::read_to_string("/proc/net/dev").context("read /proc/net/dev")?;
+    let port = format!("port-{}", node + 1);
+    read_traffic(&table, &port).with_context(|| format!("/proc/net/dev does not tell of {port}"))
+}
+
+/// What the bridge's side of a pair receives, the node has sent.
+fn read_traffic(table: &str, port: &str) -> Option<Traffic> {
+    let mut lines = table.lines().map(|line| line.split_whitespace());
+    let mut fields = lines.find_map(|mut fields| {
+        let name = fields.next()?.strip_suffix(':')?;
+        (name == port).then_some(fields)
+    })?;
+    Some(Traffic {
+        sent: fields.next()?.parse().ok()?,
+        received: fields.nth(7)?.parse().ok()?,
+    })
+}
+
 impl Network {
     /// Makes the bridge and the namespaces, in the network namespace that this process is in.
     pub(crate) fn make(nodes: usize) -> Result<Self> {
@@ -261,6 +290,19 @@ mod tests {
                 "ip saddr 10.213.0.3 drop"
             ]
         );
+    }
+
+    #[test]
+    fn a_ports_counters_are_seen_from_the_node() {
+        let table = "Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:       1       2    0    0    0     0          0         0        3       4    0    0    0     0       0          0
+port-4:     500      51    0    0    0     0          0         0     7000      71    0    0    0     0       0          0
+";
+        let found = read_traffic(table, "port-4");
+        let (received, sent) = (7000, 500);
+        assert_eq!(found, Some(Traffic { received, sent }));
+        assert_eq!(read_traffic(table, "port-1"), None);
     }
 
     #[test]

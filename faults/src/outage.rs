@@ -64,11 +64,9 @@ pub struct Outage {
 /// Carries out a run. Whether all promises were kept; what happened is printed.
 pub async fn run(terms: &Outage, isolation: &Isolation) -> Result<bool> {
     let settings = Settings {
-        engine: Engine::Rocksdb,
         keeps_hints: terms.keeps_hints,
-        scrubs: false,
         small_buffers: true,
-        disk_mib: 1024,
+        ..Settings::usual(Engine::Rocksdb)
     };
     let shape = (terms.nodes, terms.seed);
     let ring = Ring::start(&terms.dir, isolation, shape, &settings).await?;

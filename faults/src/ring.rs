@@ -37,6 +37,7 @@ const POLL_EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Ring {
     pub(crate) site: Site,
+    /// The first one.
     pub(crate) placement: Placement,
     pub(crate) network: Option<AsyncMutex<Network>>,
     pub(crate) arena: Arc<Arena>,
@@ -45,7 +46,7 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Starts so many nodes in a directory, founds their ring, and begins the run's recording there. The seed
+    /// Starts so many nodes in a directory, founds the ring of all but the spares, and begins the run's recording there. The seed
     /// decides the ring.
     pub(crate) async fn start(
         dir: &Path,
@@ -75,7 +76,7 @@ impl Ring {
             process.start()?;
             processes.push(AsyncMutex::new(process));
         }
-        let placement = founding::found(&site, nodes, seed).await?;
+        let placement = founding::found(&site, nodes - settings.spares, seed).await?;
         let ring = Self {
             arena: Arc::new(Arena::new(&site, nodes, recording, Clock::start())?),
             network: network.map(AsyncMutex::new),
@@ -142,9 +143,9 @@ impl Ring {
         println!("{:9.3} {what}", self.clock().elapsed().as_secs_f64());
     }
 
-    /// Waits until every node serves, but for one that need not.
+    /// Waits until every node of the first placement serves, but for one that need not.
     pub(crate) async fn all_serve(&self, spared: Option<NodeOrdinal>) {
-        for node in (0..self.size()).filter(|node| Some(*node) != spared) {
+        for node in (0..self.placement.nodes().len()).filter(|node| Some(*node) != spared) {
             if !self.serves(node, SERVES_WITHIN).await {
                 let log = self.site.log_file(node);
                 self.found(format!(

@@ -59,11 +59,9 @@ pub fn possible(kinds: &[Kind], isolation: &Isolation) -> (Vec<Kind>, Vec<Kind>)
 pub async fn run(terms: &Terms, isolation: &Isolation) -> Result<bool> {
     let (kinds, impossible) = possible(&terms.kinds, isolation);
     let settings = Settings {
-        engine: terms.engine,
-        keeps_hints: true,
-        scrubs: false,
         small_buffers: true,
         disk_mib: DISK_MIB,
+        ..Settings::usual(terms.engine)
     };
     let shape = (terms.nodes, terms.seed);
     let ring = Ring::start(&terms.dir, isolation, shape, &settings).await?;

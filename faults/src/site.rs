@@ -40,6 +40,22 @@ pub(crate) struct Settings {
     pub(crate) small_buffers: bool,
     /// Size of a node's own file system.
     pub(crate) disk_mib: u64,
+    /// Nodes that run and are no members at first: the last ones.
+    pub(crate) spares: usize,
+}
+
+impl Settings {
+    /// As people run nodes.
+    pub(crate) fn usual(engine: Engine) -> Self {
+        Self {
+            engine,
+            keeps_hints: true,
+            scrubs: false,
+            small_buffers: false,
+            disk_mib: 1024,
+            spares: 0,
+        }
+    }
 }
 
 /// The places of a run.

@@ -14,7 +14,7 @@ use annulus_proto::admin::v1::{
     InstallPlacementRequest, Liveness, MoveReport as WireMove, NodePhase as WirePhase, PeerStatus,
     SetStreamRateRequest,
 };
-use annulus_ring::{MoveReport, NodeId, Placement, RingEpoch, Streamed};
+use annulus_ring::{MoveReport, NodeId, Placement, RingEpoch};
 use thiserror::Error;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -257,32 +257,12 @@ fn moves(answer: GetMovesResponse) -> Result<MovesReport, NodeError> {
 }
 
 fn one_move(wire: WireMove) -> Result<MoveProgress, NodeError> {
-    let id = wire.id.parse();
-    let id = id.map_err(|_| NodeError::Answer(format!("{:?} names no move", wire.id)))?;
+    let report = MoveReport::try_from(&wire);
     Ok(MoveProgress {
-        report: MoveReport {
-            id,
-            ready: wire.ready,
-            streamed: Streamed {
-                bytes: wire.streamed_bytes,
-                keys: wire.streamed_keys,
-                from: ids(&wire.streamed_from)?,
-            },
-            verified: ids(&wire.verified)?,
-            drained: ids(&wire.drained)?,
-            cleaned: wire.cleaned,
-        },
+        report: report.map_err(|error| NodeError::Answer(error.to_string()))?,
         expected_bytes: wire.expected_bytes,
         problem: wire.problem,
     })
-}
-
-fn ids(texts: &[String]) -> Result<Vec<NodeId>, NodeError> {
-    let id = |text: &String| {
-        text.parse()
-            .map_err(|_| NodeError::Answer(format!("{text:?} is no node's UUID")))
-    };
-    texts.iter().map(id).collect()
 }
 
 fn phase(phase: WirePhase) -> NodePhase {

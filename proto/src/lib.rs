@@ -1,7 +1,8 @@
 //! The wire: every protobuf package of Annulus and the conversions into domain types.
 //!
 //! Owns: the generated code (nowhere else is code generated), [`model`] with what the wire's
-//! fields mean and their limits, the table of error codes, and the conversion of placements.
+//! fields mean and their limits, the table of error codes, and the conversions of placements and of
+//! reports of moves.
 //!
 //! Invariant: a domain type is built from a message only through a conversion that names the
 //! field it refuses; nothing behind the door checks again.
@@ -10,9 +11,11 @@
 #![forbid(unsafe_code)]
 
 pub mod model;
+mod move_report;
 mod placement;
 mod status;
 
+pub use move_report::MoveReportRefused;
 pub use placement::PlacementRefused;
 pub use status::{read_status, write_status};
 

@@ -14,7 +14,7 @@
 //! | [`sources`] | where a joining owner gets its data |
 //! | [`evidence`] | what nodes report, and what is known of them |
 //! | [`barrier`] | when older epochs can do no harm |
-//! | [`advance`] | the stage machine |
+//! | [`mod@advance`] | the stage machine |
 //! | [`wait`] | what a move waits for, in words |
 //! | [`change`], [`apply`] | the step to the next epoch |
 //! | [`plan`] | which moves lead to what is desired, and which of them begin now |
@@ -22,7 +22,7 @@
 //! | [`swap`] | from one row of owners to another, one at a time |
 //! | [`members`] | who is a member on the way |
 //! | [`limits`], [`room`] | how many moves run at once |
-//! | [`estimate`] | what a plan costs |
+//! | [`mod@estimate`] | what a plan costs |
 //!
 //! Invariants: at most one move a partition; a partition's row lists who serves it (reads and
 //! mints), which is the old owners before [`Stage::ReadNew`] and the new ones from then on.

@@ -81,6 +81,14 @@ pub enum Mistake {
     NoJointQuorum,
     /// A source of a move gives what it has before older writes are settled.
     SnapshotBeforeBarrier,
+    /// Who leaves a partition says that the new owners lack nothing, and has not looked.
+    NoDrain,
+    /// Who leaves a partition deletes its copy as soon as others are asked for it.
+    CleanupBeforeCommit,
+    /// A lost copy is made anew from one of the others, whichever that is.
+    ReplacedFromOne,
+    /// The operator takes what it has recorded for acknowledged by everybody: a mistake of the model of it.
+    NoBarrier,
 }
 
 /// Whether this mistake is being made here.

@@ -48,6 +48,12 @@ pub(crate) fn run() -> Result<()> {
             .args(["--beside", "20", "--rate", "400", "--dir"])
             .arg(target().join("bench-beside")),
     )?;
+    steps.command(
+        "limits of moves, seen from outside",
+        Command::new(target().join("release/annulus-faults"))
+            .args(["--throttle", "--dir"])
+            .arg(target().join("bench-throttle")),
+    )?;
     steps.finish();
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use annulus_ring::{MoveReport, NodeId, Placement, Streamed};
+use annulus_ring::NodeId;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
@@ -17,15 +17,17 @@ use uuid::Uuid;
 
 use super::*;
 use crate::context::{Backoff, Watching};
-use crate::crd::{
-    Approval, DesiredNodeState, KVNode, KVRing, NodePhase, OperationType, RetentionPolicy,
-};
+use crate::crd::{Approval, DesiredNodeState, KVNode, KVRing, OperationType, RetentionPolicy};
 use crate::fake_api::FakeApi;
 use crate::fixtures;
 use crate::metrics::Metrics;
 use crate::names::{self, NODE_LABEL};
-use crate::node_client::{HeldPlacement, MoveProgress, MovesReport, NodeError, NodeReport};
 use crate::watches::Cache;
+
+mod fake_nodes;
+mod moving;
+
+use fake_nodes::{FakeNode, FakeNodes};
 
 thread_local! {
     static CLOCK: Cell<Timestamp> = const { Cell::new(Timestamp::UNIX_EPOCH) };
@@ -34,134 +36,6 @@ thread_local! {
 /// Lets time pass for this test.
 fn pass(seconds: i64) {
     CLOCK.set(CLOCK.get() + SignedDuration::from_secs(seconds));
-}
-
-/// Nodes by the address of their pod. What they hold is their disk.
-#[derive(Clone, Default)]
-struct FakeNodes(Arc<Mutex<BTreeMap<String, FakeNode>>>);
-
-#[derive(Clone)]
-struct FakeNode {
-    name: String,
-    id: NodeId,
-    placement: Option<Placement>,
-    comparisons_overdue: u32,
-    /// Bytes per second that it was told.
-    rate: u64,
-    /// Does nothing for its moves.
-    idle: bool,
-}
-
-impl FakeNode {
-    /// All that is asked of it for its moves is done at once.
-    fn moves(&self) -> MovesReport {
-        let Some(held) = &self.placement else {
-            return MovesReport::default();
-        };
-        let mine = |index| held.node(index).id == self.id;
-        let all: Vec<NodeId> = held.nodes().iter().map(|node| node.id).collect();
-        let moves = held.moves().iter();
-        // Where nobody joins, those that stay synchronise.
-        let concerns = |it: &&annulus_ring::Move| {
-            let both = it.add.into_iter().chain(it.remove);
-            both.chain(held.syncers(it)).any(mine)
-        };
-        let moves = moves.filter(concerns);
-        let done = |id| MoveProgress {
-            report: MoveReport {
-                id,
-                ready: !self.idle,
-                streamed: Streamed {
-                    bytes: 1,
-                    keys: 1,
-                    from: all.clone(),
-                },
-                verified: all.clone(),
-                drained: all.clone(),
-                cleaned: true,
-            },
-            expected_bytes: 2,
-            problem: String::new(),
-        };
-        MovesReport {
-            acked: held.epoch(),
-            moves: moves.map(|it| done(it.id)).collect(),
-        }
-    }
-}
-
-impl FakeNodes {
-    fn at(&self, address: &str) -> Result<FakeNode, NodeError> {
-        let nodes = self.0.lock();
-        nodes
-            .get(address)
-            .cloned()
-            .ok_or_else(|| NodeError::Unreachable(address.to_owned()))
-    }
-}
-
-impl NodeClient for FakeNodes {
-    async fn status(&self, address: &str) -> Result<NodeReport, NodeError> {
-        let node = self.at(address)?;
-        let holds = node.placement.as_ref().map(|placement| HeldPlacement {
-            cluster_id: placement.cluster_id(),
-            epoch: placement.epoch(),
-            fingerprint: placement.fingerprint(),
-        });
-        let waiting = holds.is_none();
-        let vnodes = node.placement.as_ref().and_then(|held| {
-            let me = held.index_of(node.id)?;
-            Some(held.partitions_held_by(me).count())
-        });
-        let nodes = self.0.lock();
-        let others = nodes.values().filter(|it| it.placement.is_some());
-        let sees = others.map(|it| it.id).collect();
-        Ok(NodeReport {
-            id: node.id,
-            name: node.name,
-            holds,
-            phase: if waiting {
-                NodePhase::WaitingForPlacement
-            } else {
-                NodePhase::Serving
-            },
-            vnodes: u32::try_from(vnodes.unwrap_or_default()).unwrap(),
-            data_bytes: 0,
-            disk_free_bytes: 0,
-            sees: if waiting { BTreeSet::new() } else { sees },
-            hints: 0,
-            comparisons_overdue: node.comparisons_overdue,
-            generation: 1,
-            version: "1".into(),
-        })
-    }
-
-    async fn placement(&self, address: &str) -> Result<Placement, NodeError> {
-        self.at(address)?
-            .placement
-            .ok_or_else(|| NodeError::Refused("none".into()))
-    }
-
-    async fn install(&self, address: &str, placement: &Placement) -> Result<(), NodeError> {
-        let mut nodes = self.0.lock();
-        let node = nodes
-            .get_mut(address)
-            .ok_or_else(|| NodeError::Unreachable(address.to_owned()))?;
-        node.placement = Some(placement.clone());
-        Ok(())
-    }
-
-    async fn moves(&self, address: &str) -> Result<MovesReport, NodeError> {
-        Ok(self.at(address)?.moves())
-    }
-
-    async fn set_stream_rate(&self, address: &str, bytes_per_second: u64) -> Result<(), NodeError> {
-        let mut nodes = self.0.lock();
-        let node = nodes.get_mut(address);
-        let node = node.ok_or_else(|| NodeError::Unreachable(address.to_owned()))?;
-        node.rate = bytes_per_second;
-        Ok(())
-    }
 }
 
 /// An API server, a kubelet and disks.
@@ -384,8 +258,6 @@ where
     }
     writer.apply_watcher_event(&watcher::Event::InitDone);
 }
-
-mod moving;
 
 #[tokio::test]
 async fn a_cluster_comes_up_from_its_manifest() {

@@ -9,10 +9,10 @@
 //! | module | owns |
 //! |---|---|
 //! | [`presence`] | who of the members is there, missing, or lost its disk |
-//! | [`losses`] | whom to give up, whom to replace, and the brake |
-//! | [`target`] | the members to be, on the way and in the end |
+//! | [`mod@losses`] | whom to give up, whom to replace, and the brake |
+//! | [`mod@target`] | the members to be, on the way and in the end |
 //! | [`join_barrier`] | when a new member may be given vnodes |
-//! | [`evidence`] | the nodes' reports in the form that the stage machine takes |
+//! | [`mod@evidence`] | the nodes' reports in the form that the stage machine takes |
 //! | [`approval`] | the name of a plan, and what it says |
 //! | [`progress`] | how much is left |
 //!

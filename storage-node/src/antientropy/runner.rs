@@ -140,7 +140,9 @@ impl AntiEntropy {
     pub(crate) fn request(&self, partition: PartitionId, peer: NodeId, reason: Reason) -> bool {
         let (pair, now) = ((partition, peer), self.0.parts.clock.now());
         let known = self.0.schedule.lock().request(pair, reason, now);
-        self.0.asked.notify_one();
+        if known {
+            self.0.asked.notify_one();
+        }
         known
     }
 
@@ -227,12 +229,15 @@ impl AntiEntropy {
     }
 
     /// What hints have lost is asked for once, until it was compared: after failures the schedule tries again
-    /// by itself, with pauses. What the peer does not own any more it does not lack.
+    /// by itself, with pauses. What the peer does not own any more it does not lack; nor what this node does not own any
+    /// more, for it has brought all of that to the owners. A pair may be one later: who joins is compared once it is
+    /// filled.
     fn look_what_hints_lost(&self) {
         let parts = &self.0.parts;
         let Some(placement) = parts.placement.current() else {
             return;
         };
+        let own = parts.placement.node();
         let mut marked = self.0.marked.lock();
         for pair in parts.hints.repairs_needed() {
             let (partition, peer) = pair;
@@ -241,7 +246,7 @@ impl AntiEntropy {
             }
             if self.request(partition, peer, Reason::HintsDropped) {
                 marked.insert(pair);
-            } else if !may_lack(&placement, pair) {
+            } else if !may_lack(&placement, pair) || !may_lack(&placement, (partition, own)) {
                 self.mended(pair, parts.hints.mark(partition, peer));
             }
         }

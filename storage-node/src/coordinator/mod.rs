@@ -9,7 +9,7 @@
 //! | [`delete_sight`] | what a delete finds to delete |
 //! | [`owners`] | one owner, here or elsewhere; in which order owners are asked |
 //! | [`repair`] | the driver of read repair |
-//! | [`quorum`], [`read_plan`], [`merge_replies`], [`read_repair`], [`speculation`] | the decisions (pure) |
+//! | [`quorum`], [`read_plan`], [`mod@merge_replies`], [`read_repair`], [`speculation`] | the decisions (pure) |
 //! | [`metrics`] | figures |
 //!
 //! Invariants:

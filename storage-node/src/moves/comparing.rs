@@ -1,6 +1,6 @@
 //! Comparisons of a move: of a copy that joins with its sources, of a copy that leaves with those that stay.
 
-use annulus_ring::NodeId;
+use annulus_ring::{NodeId, Stage};
 
 use super::driver::{Inner, Job, Moves};
 use super::duty::Sources;
@@ -8,6 +8,7 @@ use super::findings::Findings;
 use super::{Direction, Obstacle};
 use crate::antientropy::exchange::{Outcome, RoundLimit};
 use crate::antientropy::{AntiEntropyMetrics, Comparison, Purpose};
+use crate::mistake::{self, Mistake};
 
 /// Comparisons of one pair in one attempt, if each finds something.
 const ROUNDS: usize = 8;
@@ -15,7 +16,8 @@ const ROUNDS: usize = 8;
 impl Moves {
     /// Finds this node's copy equal to each source's, with the mends that it takes.
     pub(super) async fn verify(&self, job: &Job, sources: &Sources) -> Result<(), Obstacle> {
-        if job.it.add.is_some() {
+        // Later it is an owner's copy, which is mended as such.
+        if job.it.add.is_some() && job.it.stage == Stage::Verify {
             self.make_whole(job, sources).await?;
         }
         let is_equal = |outcome: &Outcome| outcome.keys == 0 && outcome.is_complete();
@@ -43,6 +45,9 @@ impl Moves {
         }
         let lacks_nothing = |outcome: &Outcome| outcome.pushes == 0 && outcome.is_complete();
         let mut obstacle = None;
+        if mistake::is_made(Mistake::NoDrain) {
+            self.found(job, |found| found.drained.extend(to));
+        }
         let known = self.known(job, |found| found.drained.clone());
         for node in to.iter().filter(|node| !known.contains(node)) {
             match self

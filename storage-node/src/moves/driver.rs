@@ -1,7 +1,7 @@
 //! Which duties are under way: a few at a time, each to its end or to an obstacle, after which it is tried again
 //! later. And the end of copies that are not held any more, one at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use annulus_ring::{Move, MoveId, NodeIndex, PartitionId, Placement, RingEpoch};
@@ -19,6 +19,9 @@ use crate::keyspace::Keyspaces;
 use crate::peer::Peers;
 use crate::placement::PlacementStore;
 use crate::replica::Replica;
+
+/// Partitions that are compared for their moves at a time.
+const COMPARISONS: usize = 4;
 
 /// What the work is done with.
 #[derive(Debug)]
@@ -52,11 +55,32 @@ enum JobId {
     Erase(PartitionId),
 }
 
+/// What there is room for a few of at a time. Comparisons wait for each other's pauses, and must not keep streams from
+/// using the whole rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Streams,
+    Comparisons,
+    Erasures,
+}
+
 /// What it takes to do it.
 #[derive(Debug, Clone)]
 enum Work {
     Duty(Job),
     Erase(PartitionId),
+}
+
+impl Work {
+    fn room(&self) -> Room {
+        match self {
+            Self::Erase(_) => Room::Erasures,
+            Self::Duty(job) => match job.duty {
+                Duty::Fill(_) => Room::Streams,
+                Duty::Verify(_) | Duty::Drain(_) => Room::Comparisons,
+            },
+        }
+    }
 }
 
 /// A move's duty under one placement.
@@ -97,7 +121,7 @@ impl Moves {
     async fn work(&self) {
         let Inner { parts, board } = &*self.0;
         let mut running: FuturesUnordered<BoxFuture<'static, JobId>> = FuturesUnordered::new();
-        let mut under_way: BTreeSet<JobId> = BTreeSet::new();
+        let mut under_way: BTreeMap<JobId, Room> = BTreeMap::new();
         let mut resting: BTreeMap<JobId, Instant> = BTreeMap::new();
         loop {
             let seen = parts.placement.epoch();
@@ -112,13 +136,19 @@ impl Moves {
             let now = parts.clock.now();
             for (id, work) in jobs {
                 let rests = resting.get(&id).is_some_and(|until| now < *until);
-                if !rests && !under_way.contains(&id) && self.has_room_for(id, &under_way) {
+                let room = work.room();
+                if !rests && self.has_room_for((id, room), &under_way) {
                     resting.remove(&id);
-                    under_way.insert(id);
+                    under_way.insert(id, room);
                     running.push(Box::pin(self.clone().perform(id, work)));
                 }
             }
-            let next = resting.values().min().copied();
+            // One whose rest is over waits for room, and that comes with the end of another one.
+            let next = resting
+                .values()
+                .filter(|until| **until > now)
+                .min()
+                .copied();
             tokio::select! {
                 biased;
                 Some(id) = running.next(), if !running.is_empty() => {
@@ -132,18 +162,16 @@ impl Moves {
         }
     }
 
-    fn has_room_for(&self, id: JobId, under_way: &BTreeSet<JobId>) -> bool {
-        let is_erase = |id: &JobId| matches!(id, JobId::Erase(_));
-        let limit = if is_erase(&id) {
-            1
-        } else {
-            self.0.parts.options.streams
+    /// One job of a partition at a time, whichever.
+    fn has_room_for(&self, (id, room): (JobId, Room), under_way: &BTreeMap<JobId, Room>) -> bool {
+        let limit = match room {
+            Room::Streams => self.0.parts.options.streams,
+            Room::Comparisons => COMPARISONS,
+            Room::Erasures => 1,
         };
         let same_partition = |other: &JobId| partition_of(*other) == partition_of(id);
-        let alike = under_way
-            .iter()
-            .filter(|other| is_erase(other) == is_erase(&id));
-        alike.count() < limit && !under_way.iter().any(same_partition)
+        let alike = under_way.values().filter(|other| **other == room);
+        alike.count() < limit && !under_way.keys().any(same_partition)
     }
 
     /// The placement in use and this node's place in it, if it has one: a node that is no member does nothing.
@@ -254,6 +282,9 @@ mod tests {
         let placement: annulus_ring::Placement = document_of(3, 1).try_into().unwrap();
         let node = &placement.nodes()[1];
         let text = format!("node {}: no answer", node.id);
-        assert_eq!(with_names(&text, &placement), format!("{}: no answer", node.name));
+        assert_eq!(
+            with_names(&text, &placement),
+            format!("{}: no answer", node.name)
+        );
     }
 }

@@ -2,6 +2,8 @@
 
 use annulus_ring::{Move, NodeId, NodeIndex, Placement, Stage};
 
+use crate::mistake::{self, Mistake};
+
 /// What there is to do, beside waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Duty {
@@ -25,9 +27,11 @@ pub(super) struct Sources {
 pub(super) fn duty(placement: &Placement, own: NodeIndex, it: &Move) -> Option<Duty> {
     match it.stage {
         Stage::Stream if it.add == Some(own) => Some(Duty::Fill(sources(placement, own, it))),
-        // A leaver that was given up has drained nothing: what the others have is asked for before it is forgotten.
-        Stage::Cleanup if !it.lost => None,
-        Stage::Verify | Stage::Cleanup if synchronises(placement, own, it) => {
+        Stage::Verify if synchronises(placement, own, it) => {
+            Some(Duty::Verify(sources(placement, own, it)))
+        }
+        // A leaver that was given up did not drain: what the others have is compared instead.
+        Stage::Cleanup if it.lost && synchronises(placement, own, it) => {
             Some(Duty::Verify(sources(placement, own, it)))
         }
         Stage::Commit if it.remove == Some(own) => {
@@ -51,8 +55,13 @@ fn synchronises(placement: &Placement, own: NodeIndex, it: &Move) -> bool {
 
 /// Writes that are promised to outlive a disk are on a majority at least.
 fn sources(placement: &Placement, own: NodeIndex, it: &Move) -> Sources {
-    let majority = placement.old_owners(it.partition()).len() / 2 + 1;
-    let write_min = u8::try_from(majority).unwrap_or(u8::MAX);
+    let owners = placement.old_owners(it.partition()).len();
+    let on_disks = if mistake::is_made(Mistake::ReplacedFromOne) {
+        owners
+    } else {
+        owners / 2 + 1
+    };
+    let write_min = u8::try_from(on_disks).unwrap_or(u8::MAX);
     let found = placement.sync_sources(it, own, write_min);
     Sources {
         nodes: found.iter().map(|node| placement.node(node).id).collect(),
@@ -134,16 +143,16 @@ mod tests {
     }
 
     #[test]
-    fn before_a_leaver_that_did_not_drain_is_forgotten_its_successor_compares_with_the_others() {
+    fn who_joined_in_the_place_of_a_lost_owner_compares_once_more_before_the_end() {
         let placement = at(Stage::Cleanup, Some(JOINS), true);
         let sources = Sources {
             nodes: ids(&placement, &[STAYS, NodeIndex(3)]),
             at_least: 2,
         };
-        for node in placement.node_indexes() {
-            let expected = (node == JOINS).then(|| Duty::Verify(sources.clone()));
-            assert_eq!(of(&placement, node), expected);
-        }
+        assert_eq!(of(&placement, JOINS), Some(Duty::Verify(sources)));
+        assert_eq!(of(&placement, STAYS), None);
+        let drained = at(Stage::Cleanup, Some(JOINS), false);
+        assert_eq!(of(&drained, JOINS), None);
     }
 
     #[test]

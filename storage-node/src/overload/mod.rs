@@ -188,14 +188,16 @@ impl State {
         if age < WINDOW || (!is_enough && age < TOO_OLD) {
             return false;
         }
-        let ratio = if is_enough {
+        if is_enough {
             let p99 = self.window.p99();
-            self.usual.compare(p99, self.beside_background)
+            let ratio = self.usual.compare(p99, self.beside_background);
+            self.limit.follow(ratio, self.most_at_once);
+            self.shares.follow(ratio);
         } else {
-            1.0 // too few clients to suffer
-        };
-        self.limit.follow(ratio, self.most_at_once);
-        self.shares.follow(ratio);
+            // Too few clients to suffer: there is nobody to give way to.
+            self.limit.follow(1.0, self.most_at_once);
+            self.shares = Shares::new();
+        }
         self.opened = now;
         self.window = Latencies::new();
         (self.most_at_once, self.beside_background) = (0, false);
@@ -248,5 +250,18 @@ mod tests {
         now += TOO_OLD;
         assert!(state.turn(now));
         assert!(state.shares.of(Class::Scrub) >= 1.0);
+    }
+
+    #[test]
+    fn when_clients_are_gone_nothing_gives_way() {
+        let mut now = Instant::now();
+        let mut state = State::new(BOUNDS, now);
+        seconds(&mut state, &mut now, 10, Duration::from_millis(5));
+        state.beside_background = true;
+        seconds(&mut state, &mut now, 5, Duration::from_millis(50));
+        assert!(state.shares.of(Class::Stream) < 0.1);
+        now += TOO_OLD;
+        assert!(state.turn(now));
+        assert!(state.shares.of(Class::Stream) >= 1.0);
     }
 }

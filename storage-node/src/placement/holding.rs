@@ -3,6 +3,7 @@
 use annulus_ring::{Move, MoveId, NodeIndex, PartitionId, Placement, Stage};
 
 use super::fences::Fences;
+use crate::mistake::{self, Mistake};
 use crate::replica::Held;
 
 /// The partitions that a node holds. A leaver at CLEANUP does not any more: nothing may change the copy that it
@@ -20,7 +21,12 @@ pub(super) fn held_by(placement: &Placement, node: NodeIndex, fences: &Fences) -
 
 fn is_given_up(placement: &Placement, partition: PartitionId, node: NodeIndex) -> bool {
     let it = placement.move_of(partition);
-    it.is_some_and(|it| it.stage == Stage::Cleanup && it.remove == Some(node))
+    let deletes_at = if mistake::is_made(Mistake::CleanupBeforeCommit) {
+        Stage::ReadNew
+    } else {
+        Stage::Cleanup
+    };
+    it.is_some_and(|it| it.stage >= deletes_at && it.remove == Some(node))
 }
 
 /// The move by which a node is about to become an owner, and is none yet.

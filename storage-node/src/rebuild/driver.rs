@@ -188,10 +188,13 @@ impl Rebuilder {
         })
     }
 
+    /// Owners mend their copies; and so does who is about to leave the others, until all that it had is brought to them.
     fn job(&self, placement: &Arc<Placement>, vnode: &Unsound) -> Option<Job> {
         let own = self.parts.placement.own_index(placement)?;
         let owners = placement.owners(vnode.partition);
-        if !owners.contains(&own) {
+        let it = placement.move_of(vnode.partition);
+        let leaves = it.is_some_and(|it| it.remove == Some(own));
+        if !leaves && !owners.contains(&own) {
             return None;
         }
         let others = owners.iter().filter(|owner| **owner != own);

@@ -6,6 +6,7 @@ use annulus_causality::KeyState;
 use annulus_proto::peer::v1::ScanStates;
 use annulus_ring::NodeId;
 use bytes::Bytes;
+use futures::future::join3;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use prometheus_client::metrics::counter::Counter;
 
@@ -57,17 +58,29 @@ impl Puller<'_> {
         rebuilding: &mut Rebuilding,
         throttle: &impl Throttle,
     ) -> Result<Pulled, ReplicaError> {
+        let mut ahead = None;
         while !rebuilding.is_read(from) {
             if !self.replica.has_room_for_background() {
                 // It goes on when there is space again.
                 return Ok(Pulled::Part("this node's disk has no room for it".into()));
             }
-            let after = rebuilding.position(from);
-            let page = match self.ask_for_page(job, from, after, self.page_bytes).await {
+            let answer = match ahead.take() {
+                Some(answer) => answer,
+                None => self.ask(job, from, rebuilding.position(from)).await,
+            };
+            let page = match answer {
                 Ok(page) => page,
                 Err(failure) => return Ok(Pulled::Part(failure.to_string())),
             };
-            let taken = self.merge_page(job, &page).await?;
+            // Each side pays while the other does: one after the other they would both fall behind.
+            let (taken, (), next) = join3(
+                self.merge_page(job, &page),
+                throttle.spend(bytes_of(&page)),
+                self.after(job, from, &page),
+            )
+            .await;
+            let taken = taken?;
+            ahead = next;
             let counted = rebuilding.take(from, &taken);
             let kept = rebuilding.clone();
             self.replica
@@ -80,13 +93,31 @@ impl Puller<'_> {
             let (keys, bytes) = self.counters;
             keys.inc_by(taken.keys);
             bytes.inc_by(taken.bytes);
-            throttle
-                .spend(usize::try_from(taken.bytes).unwrap_or(usize::MAX))
-                .await;
         }
         Ok(Pulled::All)
     }
 
+    /// The page after that one, while that is merged.
+    async fn after(
+        &self,
+        job: &Copy,
+        from: NodeId,
+        page: &StatesPage,
+    ) -> Option<Result<StatesPage, PeerFailure>> {
+        let last = page.last.clone()?;
+        Some(self.ask(job, from, Some(last)).await)
+    }
+
+    async fn ask(
+        &self,
+        job: &Copy,
+        from: NodeId,
+        after: Option<Bytes>,
+    ) -> Result<StatesPage, PeerFailure> {
+        self.ask_for_page(job, from, after, self.page_bytes).await
+    }
+
+    /// States that come after that key, so many bytes of them.
     pub(crate) async fn ask_for_page(
         &self,
         job: &Copy,
@@ -113,13 +144,12 @@ impl Puller<'_> {
             .collect();
         let merged = stream::iter(merges).buffer_unordered(MERGES_AT_ONCE);
         let () = merged.try_collect().await?;
-        let bytes = page.states.iter().map(|stored| stored.state.len() as u64);
         Ok(Page {
             vnode: page.vnode,
             serving: page.serving,
             last: page.last.clone(),
             keys: page.states.len() as u64,
-            bytes: bytes.sum(),
+            bytes: bytes_of(page) as u64,
         })
     }
 
@@ -142,4 +172,8 @@ impl Puller<'_> {
         };
         self.replica.merge(merge).await.map(drop)
     }
+}
+
+fn bytes_of(page: &StatesPage) -> usize {
+    page.states.iter().map(StoredState::bytes).sum()
 }

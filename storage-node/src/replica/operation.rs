@@ -197,6 +197,13 @@ pub struct StoredState {
     pub state: Bytes,
 }
 
+impl StoredState {
+    /// Bytes of all of it, about as many as it takes on its way to another node.
+    pub(crate) fn bytes(&self) -> usize {
+        self.keyspace.as_str().len() + self.key.as_bytes().len() + self.state.len()
+    }
+}
+
 /// One key's digest, for comparing replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyDigest {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_proto::model::{Key, KeyspaceName};
-use annulus_ring::Placement;
+use annulus_ring::NodeId;
 use tokio::time::Instant;
 
 use super::chance::Chance;
@@ -46,11 +46,11 @@ impl std::fmt::Debug for SimCluster {
 }
 
 impl SimCluster {
-    /// So many nodes, none of them started; each key has `replicas` owners, and two owners' copies are
-    /// compared once in `compared_every`, or never. Call it within a paused current-thread runtime.
+    /// So many members, and others that may become some, none of them started; each key has `replicas` owners, and two
+    /// owners' copies are compared once in `compared_every`, or never. Call it within a paused current-thread runtime.
     pub fn new(
         seed: u64,
-        nodes: u16,
+        (members, spares): (u16, u16),
         replicas: u16,
         (hint_limits, compared_every): (HintLimits, Option<Duration>),
         observer: &Arc<dyn Observer>,
@@ -68,7 +68,8 @@ impl SimCluster {
             disk.write_into(trace.clone(), &format!("n{number}"));
             disk
         };
-        let layout = Layout::new((1..=nodes).map(disk).collect(), replicas);
+        let nodes = members + spares;
+        let layout = Layout::with_spares((1..=nodes).map(disk).collect(), members, replicas);
         let around = Surroundings {
             seed,
             began,
@@ -121,12 +122,19 @@ impl SimCluster {
         node.disk().set_stalled(stalled);
     }
 
-    /// The placement of an epoch. The owners are the same at every epoch.
-    pub fn placement(&self, epoch: u64) -> Placement {
-        self.layout.placement(epoch)
+    /// One of the nodes.
+    pub fn node(&self, id: NodeId) -> &Arc<SimNode> {
+        &self.nodes[self.layout.position_of(id)]
     }
 
-    /// The owners of a key, and its stored form.
+    /// The nodes that are members at present.
+    pub fn members(&self) -> Vec<Arc<SimNode>> {
+        let placement = self.layout.current();
+        let members = placement.nodes().iter();
+        members.map(|member| self.node(member.id).clone()).collect()
+    }
+
+    /// The owners of a key at present, and its stored form.
     pub fn locate(&self, keyspace: &KeyspaceName, key: &Key) -> (Vec<Arc<SimNode>>, Vec<u8>) {
         let (owners, stored) = self.layout.locate(keyspace, key);
         let owners = owners.into_iter().map(|owner| self.nodes[owner].clone());

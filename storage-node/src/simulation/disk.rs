@@ -9,6 +9,7 @@
 //!
 //! A process that has died can't reach its disk any more, whatever of it still runs.
 
+mod erasures;
 mod faults;
 mod pace;
 mod trees;
@@ -322,6 +323,9 @@ impl SimEngine {
         for change in batch.changes() {
             if let Change::Delete(Space::Hints, key) = change {
                 self.report_hint_removal(medium, key);
+            }
+            if let Change::DeleteRange(Space::Data, from, to) = change {
+                self.report_erasure(medium, batch, (from, to));
             }
             let (Change::Put(Space::Data, key, _) | Change::Delete(Space::Data, key)) = change
             else {

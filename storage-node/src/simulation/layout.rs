@@ -1,4 +1,4 @@
-//! Who owns what in a simulated cluster, and what the owners' disks hold of it.
+//! Who owns what in a simulated cluster, epoch by epoch, and what the disks hold of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use annulus_causality::KeyState;
 use annulus_proto::model::{Key, KeyspaceName};
 use annulus_ring::{
     Capacity, HashSeed, Node, NodeAddresses, NodeId, NodeIndex, NodeState, PartitionCount,
-    Placement, PlacementDocument, ReplicationFactor, RingEpoch,
+    PartitionId, Placement, PlacementDocument, ReplicationFactor, RingEpoch,
 };
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -25,24 +25,37 @@ pub const UNSYNCED_KEYSPACE: &str = "unsynced";
 /// The positions of a key's owners, and its stored form.
 pub type Located = (Vec<usize>, Vec<u8>);
 
+/// A key's partition, and its stored form.
+type Stored = (PartitionId, Vec<u8>);
+
 /// See the module. Node number n, from 1 on, is at position n - 1.
 #[derive(Debug, Clone)]
 pub struct Layout {
     disks: Vec<SimDisk>,
     replicas: u16,
     keyspaces: Arc<Keyspaces>,
-    located: Arc<Mutex<BTreeMap<(KeyspaceName, Key), Located>>>,
+    stored: Arc<Mutex<BTreeMap<(KeyspaceName, Key), Stored>>>,
+    /// The placement of each epoch, from the first on.
+    issued: Arc<Mutex<Vec<Arc<Placement>>>>,
 }
 
 impl Layout {
-    /// Of nodes with these disks; each key has `replicas` owners, or all.
+    /// Of nodes with these disks, all of them members; each key has `replicas` owners, or all.
     pub fn new(disks: Vec<SimDisk>, replicas: u16) -> Self {
-        let nodes = u16::try_from(disks.len()).expect("a few nodes");
+        let members = u16::try_from(disks.len()).expect("a few nodes");
+        Self::with_spares(disks, members, replicas)
+    }
+
+    /// The same, with the first nodes as members, and others that may become some.
+    pub fn with_spares(disks: Vec<SimDisk>, members: u16, replicas: u16) -> Self {
+        let replicas = replicas.min(members);
+        let first = Arc::new(first(members, replicas));
         Self {
             disks,
-            replicas: replicas.min(nodes),
+            replicas,
             keyspaces: Arc::new(all_keyspaces()),
-            located: Arc::default(),
+            stored: Arc::default(),
+            issued: Arc::new(Mutex::new(vec![first])),
         }
     }
 
@@ -51,7 +64,7 @@ impl Layout {
         &self.keyspaces
     }
 
-    /// Owners of each key.
+    /// Owners of each key at first.
     pub fn replicas(&self) -> usize {
         self.replicas.into()
     }
@@ -61,80 +74,134 @@ impl Layout {
         &self.disks
     }
 
-    /// The placement of an epoch. The owners are the same at every epoch, the first in its place and the others in
-    /// another order: so every epoch changes every partition, and fences the one before it off.
+    /// The placement that was issued last.
+    pub fn current(&self) -> Arc<Placement> {
+        let issued = self.issued.lock();
+        issued.last().expect("there is the first").clone()
+    }
+
+    /// The placement that was issued as this epoch, if one was.
+    pub fn issued(&self, epoch: RingEpoch) -> Option<Arc<Placement>> {
+        let at = usize::try_from(epoch.0.checked_sub(1)?).ok()?;
+        self.issued.lock().get(at).cloned()
+    }
+
+    /// All that were issued from this epoch on, the last one first.
+    pub fn issued_since(&self, epoch: RingEpoch) -> Vec<Arc<Placement>> {
+        let issued = self.issued.lock();
+        let since = issued.iter().rev();
+        since
+            .take_while(|placement| placement.epoch() >= epoch)
+            .cloned()
+            .collect()
+    }
+
+    /// The next epoch begins. Whether it is the next one: an epoch is issued once.
+    pub fn issue(&self, next: Placement) -> bool {
+        let mut issued = self.issued.lock();
+        let is_next = issued.last().map(|last| last.epoch().next()) == Some(Some(next.epoch()));
+        if is_next {
+            issued.push(Arc::new(next));
+        }
+        is_next
+    }
+
+    /// The placement of an epoch; where none was issued yet, the owners stay who they are, in another order.
     pub fn placement(&self, epoch: u64) -> Placement {
-        let count = u16::try_from(self.disks.len()).expect("a few nodes");
-        let partitions = PartitionCount::new(PARTITIONS).expect("a power of two");
-        let replicas = self.replicas;
-        let others = replicas.saturating_sub(1).max(1);
-        let turn = epoch.saturating_sub(1) % u64::from(others);
-        let turn = u16::try_from(turn).expect("a few replicas");
-        let place_of = move |place: u16| match place {
-            0 => 0,
-            other => 1 + (other - 1 + turn) % others,
-        };
-        let rows = partitions.ids().flat_map(|partition| {
-            let places = (0..replicas).map(place_of);
-            places.map(move |place| NodeIndex((partition.0 + place) % count))
-        });
-        let document = PlacementDocument {
-            cluster_id: Uuid::from_u128(0xc1),
-            epoch: RingEpoch(epoch),
-            hash_seed: HashSeed(7),
-            partitions,
-            replication_factor: u8::try_from(self.replicas)
-                .ok()
-                .and_then(|replicas| ReplicationFactor::new(replicas).ok())
-                .expect("a few replicas"),
-            nodes: (1..=count).map(member).collect(),
-            owners: rows.collect(),
-            moves: Vec::new(),
-            fingerprint: None,
-        };
-        document.try_into().expect("every partition has its owners")
+        loop {
+            if let Some(issued) = self.issued(RingEpoch(epoch)) {
+                return Placement::clone(&issued);
+            }
+            self.issue(turned(&self.current()));
+        }
     }
 
-    /// The positions of a key's owners, and its stored form.
+    /// The position of a node.
+    pub fn position_of(&self, node: NodeId) -> usize {
+        position_of(node)
+    }
+
+    /// The positions of a key's owners at present, and its stored form.
     pub fn locate(&self, keyspace: &KeyspaceName, key: &Key) -> Located {
+        let (partition, stored) = self.stored(keyspace, key);
+        let placement = self.current();
+        let owners = placement.owners(partition).iter();
+        let owners = owners.map(|owner| position_of(placement.node(*owner).id));
+        (owners.collect(), stored)
+    }
+
+    /// A key's partition, and its stored form.
+    pub fn stored(&self, keyspace: &KeyspaceName, key: &Key) -> (PartitionId, Vec<u8>) {
         let name = (keyspace.clone(), key.clone());
-        let mut located = self.located.lock();
-        let found = located.entry(name);
-        found.or_insert_with(|| self.look_up(keyspace, key)).clone()
-    }
-
-    fn look_up(&self, keyspace: &KeyspaceName, key: &Key) -> Located {
-        let placement = self.placement(1);
-        let rules = self.keyspaces.get(keyspace).expect("a known keyspace");
-        let address = KeyAddress::of(&placement, rules.clone(), key.clone());
-        let owners = placement.owners(address.partition()).iter();
-        let owners = owners.map(|owner| usize::from(owner.0)).collect();
-        (owners, address.stored_bytes().to_vec())
-    }
-
-    /// What a crash now would surely leave of a key on each of its owners' disks.
-    pub fn durable_states(
-        &self,
-        keyspace: &KeyspaceName,
-        key: &Key,
-    ) -> Vec<Result<Option<Arc<KeyState>>, String>> {
-        let (owners, stored) = self.locate(keyspace, key);
-        let disks = owners.into_iter().map(|owner| &self.disks[owner]);
-        disks.map(|disk| disk.durable_state(&stored)).collect()
+        let mut stored = self.stored.lock();
+        let found = stored.entry(name);
+        found
+            .or_insert_with(|| {
+                let rules = self.keyspaces.get(keyspace).expect("a known keyspace");
+                let address = KeyAddress::of(&self.current(), rules.clone(), key.clone());
+                (address.partition(), address.stored_bytes().to_vec())
+            })
+            .clone()
     }
 
     /// What a crash now would surely leave of a key as hints, and the positions of those that they are for.
     pub fn durable_hints(&self, keyspace: &KeyspaceName, key: &Key) -> Vec<(usize, KeyState)> {
-        let (_, stored) = self.locate(keyspace, key);
+        let (_, stored) = self.stored(keyspace, key);
         let hints = self
             .disks
             .iter()
             .flat_map(|disk| disk.durable_hints(&stored));
-        let number = |target: NodeId| usize::try_from(target.0.as_u128()).expect("a few nodes");
         hints
-            .map(|(target, state)| (number(target) - 1, state))
+            .map(|(target, state)| (position_of(target), state))
             .collect()
     }
+}
+
+fn position_of(node: NodeId) -> usize {
+    usize::try_from(node.0.as_u128()).expect("a few nodes") - 1
+}
+
+fn first(members: u16, replicas: u16) -> Placement {
+    let partitions = PartitionCount::new(PARTITIONS).expect("a power of two");
+    let rows = partitions
+        .ids()
+        .flat_map(|partition| (0..replicas).map(move |place| partition.0 + place))
+        .map(|place| NodeIndex(place % members));
+    let document = PlacementDocument {
+        cluster_id: Uuid::from_u128(0xc1),
+        epoch: RingEpoch::FIRST,
+        hash_seed: HashSeed(7),
+        partitions,
+        replication_factor: u8::try_from(replicas)
+            .ok()
+            .and_then(|replicas| ReplicationFactor::new(replicas).ok())
+            .expect("a few replicas"),
+        nodes: (1..=members).map(member).collect(),
+        owners: rows.collect(),
+        moves: Vec::new(),
+        fingerprint: None,
+    };
+    document.try_into().expect("every partition has its owners")
+}
+
+/// The next epoch, with the same owners everywhere. Where nothing moves, the first stays in its place and the others
+/// come in another order: that changes these partitions, and fences the epoch before it off.
+pub fn turned(placement: &Placement) -> Placement {
+    let mut document = PlacementDocument::from(placement);
+    let replicas = usize::from(placement.replication_factor().get());
+    for (partition, row) in placement
+        .partitions()
+        .ids()
+        .zip(document.owners.chunks_mut(replicas))
+    {
+        let owners = placement.owners(partition).len();
+        if owners > 2 && placement.move_of(partition).is_none() {
+            row[1..owners].rotate_left(1);
+        }
+    }
+    document.epoch = placement.epoch().next().expect("epochs don't end");
+    document.fingerprint = None;
+    document.try_into().expect("the owners are the same")
 }
 
 /// Two keyspaces in which requests may ask for sloppy writes, and one that waits for no disk.
@@ -161,7 +228,8 @@ pub fn id_of(number: u16) -> NodeId {
     NodeId(Uuid::from_u128(number.into()))
 }
 
-fn member(number: u16) -> Node {
+/// The node of that number as a member.
+pub fn member(number: u16) -> Node {
     let address = |port: u16| format!("n{number}:{port}");
     Node {
         id: id_of(number),

@@ -46,10 +46,10 @@ pub use chance::Chance;
 pub use cluster::SimCluster;
 pub use disk::{SimDisk, SimEngine, SyncTakes};
 pub use gossip_ring::{GossipRing, RingFigures};
-pub use layout::{Layout, UNSYNCED_KEYSPACE, id_of};
+pub use layout::{Layout, UNSYNCED_KEYSPACE, id_of, member, turned};
 pub use network::{Network, Way};
 pub use observer::{
-    Answered, HintRemoved, HintTaken, Observer, Removed, Served, Unobserved, Wrote,
+    Answered, Erased, HintRemoved, HintTaken, Observer, Removed, Served, Unobserved, Wrote,
 };
 pub use reclaiming::REAP_AGE;
 pub use sim_clock::{DRIFTS_BY_AT_MOST_MS, SimClock};

@@ -355,6 +355,7 @@ impl Network {
                 asked_under,
                 held: arrival.door.held_epoch(),
                 is_admitted: arrival.door.answers_rightly(&asked),
+                is_settled: arrival.door.gives_rightly(&asked),
                 answer,
                 is_damaged: arrival.damaged.is_some_and(|key| self.is_damaged(to, &key)),
                 log_had_failed: arrival.log_had_failed,
@@ -457,6 +458,7 @@ fn answer_of(reply: &reply::Body) -> Option<Answered> {
             Some(Answered::Merged)
         }
         reply::Body::Write(_) => Some(Answered::Written),
+        reply::Body::ScanStates(_) => Some(Answered::Page),
         _ => None,
     }
 }

@@ -1,7 +1,10 @@
 //! What a simulation's invariants look at while it runs.
 
+use std::sync::Arc;
+
 use annulus_causality::KeyState;
-use annulus_ring::{NodeId, RingEpoch};
+use annulus_ring::{NodeId, PartitionId, RingEpoch};
+use bytes::Bytes;
 
 /// A node writes a key's record.
 #[derive(Debug)]
@@ -27,8 +30,23 @@ pub struct Removed<'a> {
     pub before: &'a KeyState,
 }
 
+/// A node deletes its copy of a partition.
+#[derive(Debug)]
+pub struct Erased {
+    /// The node.
+    pub node: NodeId,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The keys as they are stored, and what the node has of each; none whose record is damaged.
+    pub had: Vec<(Bytes, Arc<KeyState>)>,
+}
+
 /// A node answers another one's read, digest, merge or write, and does not refuse it.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is looked at by a rule of its own"
+)]
 pub struct Served {
     /// Who answers.
     pub node: NodeId,
@@ -38,6 +56,8 @@ pub struct Served {
     pub held: Option<RingEpoch>,
     /// Whether the placement that it holds when it answers has the partition as that epoch had it.
     pub is_admitted: bool,
+    /// Whether everything that it was sent under older placements is in what it answers.
+    pub is_settled: bool,
     /// What it answers.
     pub answer: Answered,
     /// The key's record was damaged when the request came, and is.
@@ -57,6 +77,8 @@ pub enum Answered {
     Merged,
     /// That a write was minted and is on as many disks as asked for.
     Written,
+    /// A page of a copy.
+    Page,
 }
 
 /// A node has taken a hint that another one kept for it.
@@ -92,6 +114,9 @@ pub trait Observer: Send + Sync + 'static {
 
     /// See [`Removed`].
     fn removed(&self, removed: &Removed<'_>);
+
+    /// See [`Erased`].
+    fn erased(&self, _: &Erased) {}
 
     /// See [`Served`].
     fn served(&self, served: &Served);

@@ -7,6 +7,7 @@
 mod comparisons;
 mod data;
 mod mending;
+mod moving;
 mod own_state;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use annulus_causality::{KeyState, RequestId, VersionVector};
 use annulus_proto::model::{
     Consistency, ErrorCode, Key, KeyspaceName, Outcome, RequestError, TimeToLive,
 };
-use annulus_ring::{NodeId, PartitionId, Placement};
+use annulus_ring::{NodeId, PartitionId, Placement, RingEpoch};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
@@ -37,6 +38,7 @@ use crate::entropy::Randomness;
 use crate::hints::{Hints, Replayer, ReplayerParts};
 use crate::keyspace::Keyspaces;
 use crate::membership::{Membership, MembershipView};
+use crate::moves::Moves;
 use crate::peer::{Peers, Responder};
 use crate::placement::{Home, PlacementStore};
 use crate::reaping::{Reaper, ReaperParts};
@@ -121,6 +123,7 @@ struct Running {
     door: Responder,
     network_run: u64,
     reaper: ReaperParts,
+    moves: Moves,
     /// Clients are let in.
     is_open: bool,
 }
@@ -276,6 +279,7 @@ impl SimNode {
         );
         let running = Running {
             reaper,
+            moves: moves.clone(),
             coordinator,
             placement,
             replica,
@@ -367,6 +371,13 @@ impl SimNode {
         if let Some(placement) = running.placement.current() {
             *self.placement.lock() = Some(Placement::clone(&placement));
         }
+    }
+
+    /// The epoch that it holds, or would hold if it were started now.
+    pub fn kept_epoch(&self) -> RingEpoch {
+        let held = self.held_placement().map(|held| held.epoch());
+        let kept = || Some(self.placement.lock().as_ref()?.epoch());
+        held.or_else(kept).unwrap_or_default()
     }
 
     /// Hands it a placement, as the operator does. It may refuse.

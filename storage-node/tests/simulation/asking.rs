@@ -56,6 +56,8 @@ pub(crate) struct Subject {
     pub(crate) loses_disks: bool,
     /// A client's longest pause between requests, in milliseconds.
     pub(crate) think_ms: u64,
+    /// Nobody asks for less than quorums.
+    pub(crate) quorums_only: bool,
 }
 
 /// The mind of one client: one session.
@@ -153,10 +155,15 @@ impl Asker {
             _ => Some(Consistency::All),
         };
         let is_write = !matches!(what, What::Get);
-        let loses_disks = self.subject.loses_disks;
+        let Subject {
+            loses_disks,
+            quorums_only,
+            ..
+        } = self.subject;
+        let is_one = |level: &Consistency| *level == Consistency::One;
         Terms {
-            read: level(750),
-            write: level(800).filter(|level| !(loses_disks && *level == Consistency::One)),
+            read: level(750).filter(|level| !(quorums_only && is_one(level))),
+            write: level(800).filter(|level| !((loses_disks || quorums_only) && is_one(level))),
             context,
             request_id: (is_write && self.chance.hits(900)).then_some(RequestId {
                 client: self.number + 1,
@@ -175,6 +182,17 @@ impl Asker {
     /// Which of so many nodes to ask.
     pub(crate) fn choose(&self, nodes: usize) -> usize {
         self.chance.index(nodes)
+    }
+
+    /// Which node to ask: a member, but for now and then.
+    #[allow(dead_code, reason = "in the layer over TCP all nodes are members")]
+    pub(crate) fn choose_of<'n, T>(&self, members: &'n [T], all: &'n [T]) -> &'n T {
+        let nodes = if members.len() < all.len() && self.chance.hits(30) {
+            all
+        } else {
+            members
+        };
+        &nodes[self.choose(nodes.len())]
     }
 
     /// Whether an answer gets lost on the last bit of its way.

@@ -41,7 +41,7 @@ pub(crate) async fn drive(
     for round in 0..ROUNDS {
         let mut refusals = Vec::new();
         for (at, (space, key)) in arena.all_keys().iter().enumerate() {
-            let nodes = arena.cluster.nodes();
+            let nodes = arena.cluster.members();
             let node = &nodes[(at + round) % nodes.len()];
             let terms = Terms {
                 read: Some(Consistency::All),
@@ -97,7 +97,7 @@ async fn await_whole(arena: &Arena) -> Result<(), Broken> {
     let mut unsound = None;
     for _ in 0..WHOLE_WITHIN_S {
         let _ = sample(arena).await;
-        unsound = arena.cluster.nodes().iter().find_map(|node| {
+        unsound = arena.cluster.members().iter().find_map(|node| {
             let vnodes = node.vnodes().into_iter();
             let mut unsound = vnodes.filter(|vnode| vnode.is_damaged || !vnode.is_serving);
             Some(format!("{}: {:?}", node.name(), unsound.next()?))
@@ -144,7 +144,7 @@ fn marked(arena: &Arena) -> Option<String> {
 /// Owners of a partition whose trees differ.
 async fn different_trees(arena: &Arena) -> Option<String> {
     let mut seen: BTreeMap<u16, (String, Sum)> = BTreeMap::new();
-    for node in arena.cluster.nodes() {
+    for node in arena.cluster.members() {
         let trees = match node.trees().await {
             Ok(trees) => trees,
             Err(error) => return Some(format!("{}: {error}", node.name())),

@@ -1,14 +1,15 @@
 //! The timetable of faults: what goes wrong next, and who comes back when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use annulus_node::simulation::{Chance, DRIFTS_BY_AT_MOST_MS, SimNode, SyncTakes, Way};
+use annulus_node::simulation::{Chance, DRIFTS_BY_AT_MOST_MS, SimNode, SyncTakes, Way, turned};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::broken::Broken;
 use crate::invariants::tree_is_of_data;
+use crate::losses::Damaged;
 use crate::plan::{Fault, Plan};
 use crate::workload::Arena;
 
@@ -19,11 +20,11 @@ pub(crate) const JUMP_MS: i64 = DRIFTS_BY_AT_MOST_MS;
 const DRIFT_PPM: u64 = 20_000;
 
 /// No request lives longer.
-const LONGEST_REQUEST: Duration = Duration::from_secs(3);
+pub(crate) const LONGEST_REQUEST: Duration = Duration::from_secs(3);
 
 /// Makes the faults of one run.
 pub(crate) struct Faults {
-    arena: Arc<Arena>,
+    pub(crate) arena: Arc<Arena>,
     /// What happens when.
     chance: Chance,
     /// Who comes back when.
@@ -33,11 +34,10 @@ pub(crate) struct Faults {
     due: u64,
     /// Those that were made.
     made: Vec<(u64, Fault)>,
-    back_at: BTreeMap<usize, Instant>,
-    stalled_until: BTreeMap<usize, Instant>,
+    pub(crate) back_at: BTreeMap<usize, Instant>,
+    pub(crate) stalled_until: BTreeMap<usize, Instant>,
     /// The one node that lost data and has not mended itself yet: no other may lose any meanwhile.
-    damaged: Option<usize>,
-    epoch: u64,
+    pub(crate) damaged: Option<Damaged>,
 }
 
 impl Faults {
@@ -52,15 +52,14 @@ impl Faults {
             back_at: BTreeMap::new(),
             stalled_until: BTreeMap::new(),
             damaged: None,
-            epoch: 1,
         }
     }
 
-    fn nodes(&self) -> &[Arc<SimNode>] {
+    pub(crate) fn nodes(&self) -> &[Arc<SimNode>] {
         self.arena.cluster.nodes()
     }
 
-    fn note(&self, what: &str) {
+    pub(crate) fn note(&self, what: &str) {
         self.arena.cluster.trace().note(format_args!("== {what}"));
     }
 
@@ -98,7 +97,7 @@ impl Faults {
         let now = Instant::now();
         for at in 0..self.nodes().len() {
             let node = self.nodes()[at].clone();
-            if !node.is_up() {
+            if !node.is_up() && !self.is_destroyed(at) {
                 let soon = now + Duration::from_millis(self.returns.within(50..3_000));
                 if *self.back_at.entry(at).or_insert(soon) <= now {
                     self.back_at.remove(&at);
@@ -117,7 +116,7 @@ impl Faults {
         }
     }
 
-    async fn start(&mut self, at: usize) {
+    pub(crate) async fn start(&mut self, at: usize) {
         self.stalled_until.remove(&at);
         let node = self.nodes()[at].clone();
         self.arena.cluster.set_stalled(&node, false);
@@ -132,6 +131,9 @@ impl Faults {
     async fn make(&mut self, fault: Fault, chance: &Chance) {
         let at = chance.index(self.nodes().len());
         let node = self.nodes()[at].clone();
+        if self.is_destroyed(at) && !matches!(fault, Fault::CrashAll) {
+            return;
+        }
         match fault {
             Fault::Stall | Fault::FailSyncs if !node.is_up() => {}
             Fault::Crash => node.crash(),
@@ -147,6 +149,7 @@ impl Faults {
             Fault::OpenWays => {
                 self.note("all ways open");
                 self.arena.cluster.network().open_all();
+                self.arena.api.cut_off(BTreeSet::new());
             }
             Fault::Stall => {
                 let milliseconds = chance.within(50..3_000);
@@ -161,11 +164,50 @@ impl Faults {
             }
             Fault::Damage => self.damage(at),
             // One node at a time: what more disks lose than writes are promised to survive is gone.
-            Fault::Wipe => self.lose_disk(self.damaged.unwrap_or(at)),
+            Fault::Wipe => self.lose_disk(at),
+            Fault::Destroy => self.destroy(at, chance),
             Fault::Forget => self.forget(at, chance).await,
             Fault::NewEpoch => self.begin_epoch(&node).await,
             Fault::Reset => self.reset_connections(&node, chance),
+            Fault::CutOperator | Fault::ApiAway | Fault::Restore => {
+                self.trouble_operator(fault, chance);
+            }
         }
+    }
+
+    fn trouble_operator(&self, fault: Fault, chance: &Chance) {
+        let api = &self.arena.api;
+        match fault {
+            Fault::CutOperator => {
+                let is_cut = |_: &&Arc<SimNode>| chance.hits(300);
+                let cut = self.nodes().iter().filter(is_cut);
+                let cut: Vec<_> = cut.collect();
+                let names: Vec<_> = cut.iter().map(|node| node.name()).collect();
+                self.note(&format!("the operator does not reach {}", names.join(" ")));
+                api.cut_off(cut.iter().map(|node| node.id()).collect());
+            }
+            Fault::ApiAway => {
+                let milliseconds = chance.within(100..10_000);
+                self.note(&format!("the API server is away for {milliseconds} ms"));
+                api.go_away(Duration::from_millis(milliseconds));
+            }
+            _ => {
+                let epochs = chance.within(1..6);
+                self.note(&format!(
+                    "a backup without the last {epochs} epochs is restored"
+                ));
+                api.forget(epochs);
+            }
+        }
+    }
+
+    pub(crate) fn has_operator(&self) -> bool {
+        self.plan.operators > 0
+    }
+
+    /// At the end of a storm, when everything that was wanted has come about.
+    pub(crate) fn replaced(&mut self) {
+        self.look_after_the_damaged();
     }
 
     fn spoil_clock(&self, fault: Fault, node: &SimNode, chance: &Chance) {
@@ -267,122 +309,24 @@ impl Faults {
         self.note(&format!("{way:?}:{spoiled}"));
     }
 
-    fn damage(&mut self, at: usize) {
-        if self.damaged.is_none() && self.nodes()[at].disk().damage_a_record() {
-            self.note(&format!(
-                "a record of {} is damaged",
-                self.nodes()[at].name()
-            ));
-            let node = self.nodes()[at].id();
-            self.arena.invariants.forgot(node);
-            self.note_loss(Some(at));
-        }
-    }
-
-    /// A new epoch with the same owners reaches one node; the others hear of it from each other.
+    /// Somebody records a new epoch with the same owners and hands it to one node; the others hear of it from each other.
     async fn begin_epoch(&mut self, node: &SimNode) {
-        self.epoch += 1;
-        self.note(&format!("epoch {} begins", self.epoch));
-        let placement = self.arena.cluster.placement(self.epoch);
+        let Some((recorded, read)) = self.arena.api.read() else {
+            return;
+        };
+        // What was restored is not for everybody to build on.
+        if recorded.epoch() != self.arena.cluster.layout().current().epoch() {
+            return;
+        }
+        let placement = turned(&recorded);
+        self.note(&format!("epoch {} begins", placement.epoch()));
+        if self.arena.api.write(read, placement.clone()).is_err() {
+            return;
+        }
         // The operator does not wait for a node that stands still.
         let _ = timeout(LONGEST_REQUEST, node.install(placement)).await;
         for node in self.nodes() {
             learn_vnodes(&self.arena, node);
-        }
-    }
-
-    /// A node loses its disk: it comes back empty, and mends itself.
-    fn lose_disk(&mut self, at: usize) {
-        let node = self.nodes()[at].clone();
-        self.note(&format!("{} loses its disk", node.name()));
-        node.crash();
-        node.disk().wipe();
-        self.arena.invariants.forgot(node.id());
-        self.note_loss(Some(at));
-    }
-
-    fn note_loss(&mut self, damaged: Option<usize>) {
-        self.damaged = damaged;
-        let lacks_data = &self.arena.lacks_data;
-        lacks_data.store(damaged.is_some(), Ordering::Relaxed);
-    }
-
-    /// Whether a node that had lost data has all of it again.
-    fn is_mended(&self, at: usize) -> bool {
-        let node = &self.nodes()[at];
-        let vnodes = node.vnodes();
-        let are_whole = vnodes.iter().all(|vnode| vnode.is_serving);
-        !vnodes.is_empty() && are_whole && !node.disk().has_damage()
-    }
-
-    fn look_after_the_damaged(&mut self) {
-        if let Some(at) = self.damaged
-            && self.is_mended(at)
-        {
-            self.note(&format!("{} has mended itself", self.nodes()[at].name()));
-            learn_vnodes(&self.arena, &self.nodes()[at]);
-            self.note_loss(None);
-        }
-    }
-
-    /// A node that stopped in order has lost some of its records when it comes back, and does not know
-    /// which: it keeps its vnodes, so rules V3 and V4 have to keep its new dots apart from the lost ones.
-    async fn forget(&mut self, at: usize, chance: &Chance) {
-        if self.damaged.is_some() {
-            return; // the last good copy may be this one
-        }
-        let node = self.nodes()[at].clone();
-        for other in self.nodes() {
-            self.arena.cluster.set_stalled(other, false);
-        }
-        self.stalled_until.clear();
-        node.disk().set_sync_takes(SyncTakes::Usual);
-        node.disk().set_used_percent(0);
-        let _ = timeout(LONGEST_REQUEST * 2, node.stop()).await;
-        node.crash();
-        self.back_at.remove(&at);
-        // Whatever counted on the old disk has ended.
-        sleep(LONGEST_REQUEST).await;
-        let share = [1000, 500, 100][chance.index(3)];
-        let lost = node.disk().lose_records(share);
-        self.arena.invariants.forgot(node.id());
-        self.note(&format!("{} has lost {lost} records", node.name()));
-        for other in 0..self.nodes().len() {
-            if other != at && !self.nodes()[other].is_up() {
-                self.start(other).await;
-            }
-        }
-        node.start_shut()
-            .await
-            .expect("only clients' records are lost");
-        learn_vnodes(&self.arena, &node);
-        self.rebuild(at).await;
-        node.open();
-    }
-
-    async fn rebuild(&self, at: usize) {
-        let target = &self.nodes()[at];
-        for (space, key) in self.arena.all_keys() {
-            let (owners, _) = self.arena.cluster.locate(&space, &key);
-            if !owners.iter().any(|owner| owner.id() == target.id()) {
-                continue;
-            }
-            for source in owners.iter().filter(|owner| owner.id() != target.id()) {
-                loop {
-                    let copied = match source.copy(&space, &key).await {
-                        Ok(Some(state)) => target.rebuild(&space, &key, state).await,
-                        Ok(None) => Ok(()),
-                        Err(error) => Err(error),
-                    };
-                    if copied.is_ok() || !target.is_up() {
-                        break;
-                    }
-                    if !source.is_up() {
-                        let _ = source.start().await;
-                    }
-                    sleep(Duration::from_millis(200)).await;
-                }
-            }
         }
     }
 
@@ -395,7 +339,7 @@ impl Faults {
             node.disk().set_syncs_fail(false);
             node.clock().set_wrong_by_ms(0);
             self.arena.cluster.set_stalled(&node, false);
-            if at != spared && !node.is_up() {
+            if at != spared && !node.is_up() && !self.is_destroyed(at) {
                 self.start(at).await;
             }
         }
@@ -406,6 +350,7 @@ impl Faults {
     /// Ends all faults, for good.
     pub(crate) async fn heal(&mut self) {
         self.note("all faults end");
+        self.arena.api.heal();
         let failing = self.nodes().len();
         self.heal_all_but(failing).await;
         sleep(LONGEST_REQUEST).await;
@@ -418,16 +363,24 @@ impl Faults {
 /// Tells the invariants whose vnodes those are, and which placement the node holds.
 pub(crate) fn learn_vnodes(arena: &Arena, node: &SimNode) {
     if let Some(held) = node.held_placement() {
-        let issued = arena.cluster.placement(held.epoch().0);
-        let invariants = &arena.invariants;
-        invariants.learn_placement(node.id(), &held, &issued);
+        match arena.cluster.layout().issued(held.epoch()) {
+            Some(issued) => {
+                let invariants = &arena.invariants;
+                invariants.learn_placement(node.id(), &held, &issued);
+            }
+            None => {
+                let what = format!(
+                    "{} holds epoch {}, which nobody issued",
+                    node.name(),
+                    held.epoch()
+                );
+                let broken = Broken::new("I16 one placement an epoch", what);
+                arena.invariants.report(Err(broken));
+            }
+        }
     }
-    let placement = arena.cluster.placement(1);
-    let own = placement.index_of(node.id());
     for vnode in node.vnodes() {
-        let owns = own.is_some_and(|own| placement.is_owner(vnode.partition, own));
-        arena
-            .invariants
-            .learn_vnode(vnode.vnode_id, node.id(), vnode.partition.0, owns);
+        let invariants = &arena.invariants;
+        invariants.learn_vnode(vnode.vnode_id, node.id(), vnode.partition.0);
     }
 }

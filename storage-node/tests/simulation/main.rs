@@ -7,7 +7,9 @@
 //! | [`asking`] | what clients ask for next |
 //! | [`workload`], [`session`] | the clients |
 //! | [`cold_keys`] | a client of keys that are left alone for a while |
-//! | [`faults`] | the timetable of faults |
+//! | [`faults`], [`losses`] | the timetable of faults; what nodes lose |
+//! | [`wishes`] | what people want the ring to be |
+//! | [`operator`], [`api_server`] | models of those that make it so |
 //! | [`convergence`], [`copies`] | what has to come back after them |
 //! | [`recording`], [`judgement`] | the history in the checker's words, and its verdict |
 //! | [`invariants`] | what holds at every moment |
@@ -21,6 +23,7 @@
 
 #![warn(clippy::iter_over_hash_type)]
 
+mod api_server;
 mod asking;
 mod broken;
 mod cold_keys;
@@ -30,8 +33,10 @@ mod faults;
 mod gossip;
 mod invariants;
 mod judgement;
+mod losses;
 mod many;
 mod mistakes;
+mod operator;
 mod outside;
 mod plan;
 mod recording;
@@ -41,4 +46,5 @@ mod seeds;
 mod session;
 mod shrink;
 mod slow_disks;
+mod wishes;
 mod workload;

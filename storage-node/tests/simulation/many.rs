@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::api_server::Tally;
 use crate::outside::{number, stopwatch};
 use crate::plan::{Fault, Plan};
 use crate::run::{Report, run};
@@ -34,6 +35,7 @@ pub(crate) struct Total {
     simulated: Duration,
     took: Duration,
     threads: usize,
+    pub(crate) moves: Tally,
     faults: BTreeMap<Fault, u64>,
     /// The first that broke a promise; no more were begun after it.
     pub(crate) failed: Option<(Plan, Report)>,
@@ -130,6 +132,7 @@ impl Total {
         self.reaped += report.reaped;
         self.scrubbed += report.scrubbed;
         self.simulated += report.simulated;
+        self.moves.add(report.moves);
         for (fault, count) in report.fault_counts() {
             *self.faults.entry(fault).or_default() += count;
         }
@@ -158,6 +161,16 @@ impl Total {
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}, on {} threads", self.head(), self.threads)?;
+        let Tally {
+            begun,
+            committed,
+            called_off,
+            conflicts,
+        } = self.moves;
+        writeln!(
+            f,
+            "moves: {begun} begun, {committed} committed, {called_off} called off; {conflicts} writes of operators lost"
+        )?;
         f.write_str("faults:")?;
         for (place, (fault, count)) in self.faults.iter().enumerate() {
             let comma = if place == 0 { "" } else { "," };

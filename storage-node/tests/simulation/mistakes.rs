@@ -14,7 +14,7 @@ use crate::run::run;
 type Tuned = fn(u64) -> Plan;
 
 /// Each with the plans under which it is looked for, and the seeds within which it must be found.
-const MISTAKES: [(Mistake, Tuned, u64); 31] = [
+const MISTAKES: [(Mistake, Tuned, u64); 37] = [
     (Mistake::AcknowledgeBeforeSync, Plan::short, 10),
     (Mistake::OneAckTooFew, Plan::short, 10),
     (Mistake::MintOnNonOwner, Plan::short, 10),
@@ -46,6 +46,12 @@ const MISTAKES: [(Mistake, Tuned, u64); 31] = [
     (Mistake::RebuildingAnswersAbsent, mending, 20),
     (Mistake::RebuildFromOne, losing, 40),
     (Mistake::RebuiltUnderOldId, mending, 40),
+    (Mistake::NoJointQuorum, moving, 20),
+    (Mistake::SnapshotBeforeBarrier, moving, 20),
+    (Mistake::NoBarrier, moving, 20),
+    (Mistake::NoDrain, moving, 40),
+    (Mistake::CleanupBeforeCommit, moving, 20),
+    (Mistake::ReplacedFromOne, replacing, 40),
 ];
 
 /// Nodes lose records and keep their vnodes, while writes reach few others: what V3 and V4 are for. Hints
@@ -70,7 +76,7 @@ fn forgetful(seed: u64) -> Plan {
         compared_every: None,
         faults,
         hints: no_hints(),
-        ..Plan::of(seed)
+        ..Plan::of(seed).still()
     }
 }
 
@@ -100,7 +106,7 @@ fn late_syncs(seed: u64) -> Plan {
         storm: Duration::from_secs(120),
         calm_ms: (50, 800),
         faults,
-        ..Plan::of(seed)
+        ..Plan::of(seed).still()
     }
 }
 
@@ -112,7 +118,7 @@ fn split_for_long(seed: u64) -> Plan {
         storm: Duration::from_secs(180),
         calm_ms: (5_000, 25_000),
         faults: vec![Fault::Split, Fault::Crash, Fault::OpenWays],
-        ..Plan::short(seed)
+        ..Plan::short(seed).still()
     }
 }
 
@@ -130,7 +136,7 @@ fn damaged(seed: u64) -> Plan {
         keys: 1,
         calm_ms: (50, 300),
         faults,
-        ..Plan::short(seed)
+        ..Plan::short(seed).still()
     }
 }
 
@@ -153,7 +159,7 @@ fn handing_over(seed: u64) -> Plan {
             replay_jitter: Duration::ZERO,
             ..usual_hints()
         },
-        ..Plan::short(seed)
+        ..Plan::short(seed).still()
     }
 }
 
@@ -163,7 +169,7 @@ fn deleting(seed: u64) -> Plan {
     Plan {
         lasts,
         storm: lasts,
-        ..Plan::short(seed)
+        ..Plan::short(seed).still()
     }
 }
 
@@ -187,7 +193,7 @@ fn mending(seed: u64) -> Plan {
         storm: Duration::from_secs(90),
         calm_ms: (200, 1_500),
         faults,
-        ..Plan::of(seed)
+        ..Plan::of(seed).still()
     }
 }
 
@@ -216,7 +222,56 @@ fn losing(seed: u64) -> Plan {
         compared_every: None,
         faults,
         hints: no_hints(),
+        ..Plan::of(seed).still()
+    }
+}
+
+/// Nodes join and leave while writes miss some of them, syncs are slow, and no disk loses any.
+fn moving(seed: u64) -> Plan {
+    let faults = vec![
+        Fault::Crash,
+        Fault::SlowSyncs,
+        Fault::SlowSyncs,
+        Fault::SlowWay,
+        Fault::OneWay,
+        Fault::OpenWays,
+        Fault::OpenWays,
+        Fault::CutOperator,
+    ];
+    let lasts = Duration::from_secs(90);
+    Plan {
+        keys: 24,
+        clients: 8,
+        think_ms: 30,
+        lasts,
+        storm: lasts,
+        calm_ms: (200, 1_500),
+        compared_every: None,
+        faults,
+        hints: no_hints(),
         ..Plan::of(seed)
+    }
+}
+
+/// Nodes are destroyed, and their copies made anew, while writes miss one node and another is down for a moment.
+fn replacing(seed: u64) -> Plan {
+    let faults = vec![
+        Fault::Destroy,
+        Fault::Crash,
+        Fault::Crash,
+        Fault::Crash,
+        Fault::OneWay,
+        Fault::OneWay,
+        Fault::OpenWays,
+    ];
+    Plan {
+        nodes: 3,
+        spares: 2,
+        keys: 50,
+        operators: 1,
+        quorums_only: true,
+        faults,
+        ..moving(seed)
     }
 }
 
@@ -256,6 +311,8 @@ fn plans_tuned_to_a_mistake_find_nothing_without_it() {
         deleting,
         mending,
         losing,
+        moving,
+        replacing,
     ] {
         for seed in 1..=4 {
             let plan = plan(seed);

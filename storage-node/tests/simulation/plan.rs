@@ -4,12 +4,20 @@ use std::time::Duration;
 
 use annulus_node::config::HintLimits;
 use annulus_node::simulation::{Chance, Mistake};
+use annulus_ring::Rules;
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
+    /// Members at first.
     pub(crate) nodes: u16,
+    /// Nodes that may become members.
+    pub(crate) spares: u16,
+    /// Processes of the operator at the same time; without one, nothing moves.
+    pub(crate) operators: u64,
+    /// Clients ask for no less than quorums.
+    pub(crate) quorums_only: bool,
     pub(crate) replicas: u16,
     pub(crate) clients: u64,
     pub(crate) keys: usize,
@@ -54,12 +62,16 @@ pub(crate) enum Fault {
     FullDisk,
     Damage,
     Wipe,
+    Destroy,
     Forget,
     NewEpoch,
+    CutOperator,
+    ApiAway,
+    Restore,
 }
 
 /// Each as often as it stands here.
-const ALL: [Fault; 30] = [
+const ALL: [Fault; 34] = [
     Fault::Crash,
     Fault::Crash,
     Fault::Crash,
@@ -88,8 +100,12 @@ const ALL: [Fault; 30] = [
     Fault::FullDisk,
     Fault::Damage,
     Fault::Wipe,
+    Fault::Destroy,
     Fault::Forget,
     Fault::NewEpoch,
+    Fault::CutOperator,
+    Fault::ApiAway,
+    Fault::Restore,
 ];
 
 /// How long a seed's clients and faults go on, in simulated minutes.
@@ -100,6 +116,7 @@ impl Plan {
     /// hides what needs a quiet moment.
     pub(crate) fn of(seed: u64) -> Self {
         let chance = Chance::new(seed, "plan");
+        let moving = Chance::new(seed, "moves");
         let share = [1000, 600, 300][chance.index(3)];
         let mut faults: Vec<Fault> = ALL.into_iter().filter(|_| chance.hits(share)).collect();
         if faults.is_empty() {
@@ -109,6 +126,9 @@ impl Plan {
         Self {
             seed,
             nodes: [3, 3, 4, 5, 5][chance.index(5)],
+            spares: [1, 2, 2, 3][moving.index(4)],
+            operators: [1, 1, 2][moving.index(3)],
+            quorums_only: moving.hits(500),
             replicas: 3,
             clients: chance.within(2..9),
             keys: [1, 2, 4, 8, 24][chance.index(5)],
@@ -127,8 +147,34 @@ impl Plan {
 
     /// Whether a node may lose what it had: then a write on one disk alone may be lost.
     pub(crate) fn loses_disks(&self) -> bool {
-        let loses = |fault: &Fault| matches!(fault, Fault::Damage | Fault::Wipe | Fault::Forget);
+        let loses = |fault: &Fault| {
+            let kinds = [Fault::Damage, Fault::Wipe, Fault::Destroy, Fault::Forget];
+            kinds.contains(fault)
+        };
         self.faults.iter().any(loses)
+    }
+
+    /// The smallest quorums that are promised anything: clients may ask for one copy, and for all.
+    pub(crate) fn rules(&self) -> Rules {
+        let least = if self.quorums_only { 2 } else { 1 };
+        Rules {
+            read_min: least,
+            write_min: match self.mistake {
+                // As if all copies of a write were promised.
+                Some(Mistake::ReplacedFromOne) => u8::try_from(self.replicas).expect("a few"),
+                _ => least,
+            },
+        }
+    }
+
+    /// The same, with all members from the beginning to the end.
+    pub(crate) fn still(self) -> Self {
+        Self {
+            spares: 0,
+            operators: 0,
+            quorums_only: false,
+            ..self
+        }
     }
 
     /// Whether processes may end with unsynced data: then a write that waited for no disk may be lost.

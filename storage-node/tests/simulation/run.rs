@@ -6,14 +6,18 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use annulus_node::simulation::{Observer, SimCluster, listen, make};
+use annulus_ring::Placement;
 use parking_lot::Mutex;
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
+use crate::api_server::{ApiServer, Tally};
 use crate::broken::Broken;
 use crate::faults::{Faults, learn_vnodes};
 use crate::invariants::{Invariants, tree_is_of_data};
+use crate::operator::Operators;
 use crate::plan::{Fault, Plan};
+use crate::wishes::Wishes;
 use crate::workload::{Arena, Client};
 use crate::{convergence, judgement};
 
@@ -36,6 +40,7 @@ pub(crate) struct Report {
     pub(crate) simulated: Duration,
     /// Keys that anti-entropy moved, and of them those that it moved in vain.
     pub(crate) repaired: (u64, u64),
+    pub(crate) moves: Tally,
     /// The last of what happened, for people; only of [`run_traced`].
     pub(crate) trace: Vec<String>,
     /// What each disk held of the key concerned in the end; only of [`run_traced`].
@@ -90,25 +95,31 @@ pub(crate) fn arena(plan: &Plan) -> Arc<Arena> {
     let began = Instant::now();
     let cluster = SimCluster::new(
         plan.seed,
-        plan.nodes,
+        (plan.nodes, plan.spares),
         plan.replicas,
         (plan.hints.clone(), plan.compared_every),
         &observer,
     );
     let cluster = Arc::new(cluster);
-    invariants.watch_hints(cluster.clone(), plan.hints.ttl, plan.loses_disks());
+    invariants.watch(cluster.clone(), plan.hints.ttl, plan.loses_disks());
     invariants.look_at(Some(cluster.layout()));
+    let api = ApiServer::new(cluster.clone(), invariants.clone(), plan.rules());
+    let wishes = Wishes::of(plan.nodes, plan.spares, plan.replicas);
     Arc::new(Arena {
         cluster,
         invariants,
+        api,
+        wishes: Mutex::new(wishes),
         recording: Mutex::default(),
         acknowledged: Mutex::default(),
         keys: plan.keys,
         loses_disks: plan.loses_disks(),
         lacks_data: AtomicBool::new(false),
+        one_is_lost: AtomicBool::new(false),
         began,
         ends: Mutex::new(began),
         think_ms: plan.think_ms,
+        quorums_only: plan.quorums_only,
     })
 }
 
@@ -146,6 +157,7 @@ async fn simulate(plan: &Plan, traced: Option<bool>) -> Report {
         faults: faults.made().to_vec(),
         simulated: arena.began.elapsed(),
         repaired: repaired(&arena),
+        moves: arena.api.tally(),
         trace: lines,
         disks,
         broken,
@@ -195,8 +207,11 @@ pub(crate) async fn begin(plan: &Plan, arena: &Arc<Arena>) -> Vec<Client> {
             node.disk().forget_tail_at_crashes();
         }
         node.start().await.expect("an empty disk opens");
-        node.install(arena.cluster.placement(1)).await;
-        learn_vnodes(arena, node);
+    }
+    let first = arena.cluster.layout().current();
+    for node in arena.cluster.members() {
+        node.install(Placement::clone(&first)).await;
+        learn_vnodes(arena, &node);
     }
     // The last one looks after the cold keys.
     let client = |number| Client::new(number, plan.seed, arena.clone());
@@ -205,11 +220,12 @@ pub(crate) async fn begin(plan: &Plan, arena: &Arc<Arena>) -> Vec<Client> {
 
 async fn go_through(plan: &Plan, arena: &Arc<Arena>, faults: &mut Faults) -> Result<(), Broken> {
     let mut clients = begin(plan, arena).await;
-    let mut held = Vec::new();
+    let (mut held, mut storms) = (Vec::new(), 0);
     let ends = arena.began + plan.lasts;
     while Instant::now() < ends {
         *arena.ends.lock() = ends.min(Instant::now() + plan.storm);
-        clients = storm(arena, faults, clients).await?;
+        clients = storm((plan, arena), faults, (clients, storms)).await?;
+        storms += 1;
         held = convergence::drive(arena, plan.compared_every).await?;
         for node in arena.cluster.nodes() {
             tree_is_of_data::check(node)?;
@@ -221,12 +237,13 @@ async fn go_through(plan: &Plan, arena: &Arc<Arena>, faults: &mut Faults) -> Res
     judgement::judge(records, plan.kills())
 }
 
-/// Clients and faults together until the storm is over, and then all faults end.
+/// Clients, faults and moves together until the storm is over; then all faults end, and all moves.
 async fn storm(
-    arena: &Arena,
+    (plan, arena): (&Plan, &Arc<Arena>),
     faults: &mut Faults,
-    clients: Vec<Client>,
+    (clients, number): (Vec<Client>, u64),
 ) -> Result<Vec<Client>, Broken> {
+    let operators = Operators::start(plan, arena, number);
     let last = clients.len() - 1;
     let running: Vec<_> = clients
         .into_iter()
@@ -249,5 +266,7 @@ async fn storm(
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
     }
+    operators.finish(arena).await?;
+    faults.replaced();
     Ok(rested)
 }

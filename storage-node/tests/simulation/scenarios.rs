@@ -75,11 +75,43 @@ fn connections_that_break_leave_no_doubt_about_what_was_rejected() {
     holds(&[Fault::Reset, Fault::Reset, Fault::SlowWay, Fault::LossyWay]);
 }
 
+/// Moves in a minute of a seed: nothing breaks, and some are committed.
+fn moves_in(seed: u64) {
+    let lasts = Duration::from_secs(60);
+    let plan = Plan {
+        lasts,
+        ..Plan::of(seed)
+    };
+    let report = run(&plan);
+    judge(&plan, &report);
+    assert!(report.moves.committed > 0, "{:?}", report.moves);
+}
+
+#[test]
+fn a_mark_of_lost_hints_outlives_the_copy_that_it_was_kept_for() {
+    moves_in(2);
+}
+
+#[test]
+fn moves_wait_for_room_without_turning_in_circles() {
+    moves_in(1);
+}
+
+#[test]
+fn a_copy_that_is_made_for_a_lost_one_is_the_last_word_of_its_move() {
+    moves_in(4);
+}
+
+#[test]
+fn who_leaves_mends_its_copy_before_it_drains() {
+    moves_in(8);
+}
+
 #[test]
 fn a_healthy_cluster_repairs_nothing() {
     // Opening ways that are open is no fault.
     let moved = |seed, mistake| {
-        let plan = plan(seed, &[Fault::OpenWays]);
+        let plan = plan(seed, &[Fault::OpenWays]).still();
         let report = run(&Plan { mistake, ..plan });
         assert!(report.broken.is_none(), "{:?}", report.broken);
         report.repaired

@@ -53,6 +53,11 @@ fn every_seed_keeps_the_promises() {
     );
     assert!(seeds < 10 || total.reaped > 0, "nothing was reaped");
     assert!(seeds < 10 || total.scrubbed > 0, "nothing was scrubbed");
+    assert!(total.moves.committed > 0, "nothing was moved");
+    assert!(
+        seeds < 10 || total.moves.called_off > 0,
+        "nothing was called off"
+    );
 }
 
 #[test]
@@ -95,7 +100,7 @@ fn one_seed() {
     judge(&plan, &report);
     println!(
         "seed {}: {} nodes, {} clients, {} keys, {:.0} simulated s, {} events, {} operations of which {} succeeded, \
-         {} faults, nothing broken",
+         {} faults, {:?}, nothing broken",
         plan.seed,
         plan.nodes,
         plan.clients,
@@ -105,6 +110,7 @@ fn one_seed() {
         report.operations,
         report.acknowledged,
         report.faults.len(),
+        report.moves,
     );
     println!("hash {:016x}", report.hash);
 }

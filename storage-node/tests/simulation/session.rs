@@ -1,6 +1,7 @@
 //! One client's session: a request is tried until it is told or given up, and what was told is recorded.
 
 use annulus_node::simulation::Layout;
+use annulus_ring::RingEpoch;
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
@@ -53,9 +54,10 @@ pub(crate) fn conclude(
 }
 
 /// A write that was acknowledged this moment is on disk, and stays there. While a node lacks data it may be on one
-/// disk less: that node's, lost between its own confirmation and the last one.
+/// disk less: that node's, lost between its own confirmation and the last one. `asked_under`: what its coordinator held
+/// when it was asked.
 pub(crate) fn look_at_disks(
-    layout: &Layout,
+    (layout, asked_under): (&Layout, RingEpoch),
     invariants: &Invariants,
     acknowledged: &Mutex<Acknowledged>,
     asked: &Asked,
@@ -63,13 +65,11 @@ pub(crate) fn look_at_disks(
     lacks_data: bool,
 ) {
     let Answer::Done(done) = answer else { return };
-    if let Some((event, (w, sloppy))) = acknowledged_is_on_disk::promised(asked, done) {
+    if let Some(mut promise) = acknowledged_is_on_disk::promised(asked, done, asked_under) {
         let about = (&asked.keyspace, &asked.key);
-        let promise = (w - usize::from(lacks_data), sloppy);
-        invariants.report(acknowledged_is_on_disk::check(
-            layout, about, &event, promise,
-        ));
+        promise.lost = usize::from(lacks_data);
+        invariants.report(acknowledged_is_on_disk::check(layout, about, &promise));
         let mut acknowledged = acknowledged.lock();
-        acknowledged.add(about, &event, done.sloppy);
+        acknowledged.add(about, &promise.event, done.sloppy);
     }
 }

@@ -22,7 +22,7 @@ fn plan(seed: u64) -> Plan {
         keys: 24,
         think_ms: 30,
         faults: Vec::new(),
-        ..Plan::of(seed)
+        ..Plan::of(seed).still()
     }
 }
 

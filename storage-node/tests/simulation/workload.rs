@@ -10,17 +10,23 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::api_server::ApiServer;
 use crate::asking::{self, Asker, Subject, What};
 use crate::cold_keys;
 use crate::invariants::Invariants;
 use crate::invariants::acknowledged_is_on_disk::Acknowledged;
 use crate::recording::{Answer, Asked, Recording};
 use crate::session::{Session, conclude, look_at_disks};
+use crate::wishes::Wishes;
 
 /// What all clients share.
 pub(crate) struct Arena {
     pub(crate) cluster: Arc<SimCluster>,
     pub(crate) invariants: Arc<Invariants>,
+    /// Where the placement is recorded.
+    pub(crate) api: ApiServer,
+    /// What the ring is to be.
+    pub(crate) wishes: Mutex<Wishes>,
     pub(crate) recording: Mutex<Recording>,
     pub(crate) acknowledged: Mutex<Acknowledged>,
     pub(crate) keys: usize,
@@ -28,11 +34,15 @@ pub(crate) struct Arena {
     pub(crate) loses_disks: bool,
     /// A node has lost data and has not mended itself yet.
     pub(crate) lacks_data: AtomicBool,
+    /// So that no other may be given up.
+    pub(crate) one_is_lost: AtomicBool,
     pub(crate) began: Instant,
     /// When the present storm ends.
     pub(crate) ends: Mutex<Instant>,
     /// A client's longest pause between requests, in milliseconds.
     pub(crate) think_ms: u64,
+    /// Clients ask for no less than quorums.
+    pub(crate) quorums_only: bool,
 }
 
 impl Arena {
@@ -65,6 +75,7 @@ impl Client {
             replicas: arena.cluster.replicas(),
             loses_disks: arena.loses_disks,
             think_ms: arena.think_ms,
+            quorums_only: arena.quorums_only,
         };
         Self {
             asker: Asker::new(number, seed, subject),
@@ -113,7 +124,9 @@ impl Session for Client {
             ..
         } = asked;
         let cluster = &self.arena.cluster;
-        let node = &cluster.nodes()[self.asker.choose(cluster.nodes().len())];
+        let members = cluster.members();
+        let node = self.asker.choose_of(&members, cluster.nodes());
+        let asked_under = node.kept_epoch();
         let answering = async {
             match what {
                 What::Get => Answer::of_read(node.get(space, key, terms).await),
@@ -130,7 +143,7 @@ impl Session for Client {
             .await
             .unwrap_or(Answer::Unknown);
         look_at_disks(
-            cluster.layout(),
+            (cluster.layout(), asked_under),
             &self.arena.invariants,
             &self.arena.acknowledged,
             asked,

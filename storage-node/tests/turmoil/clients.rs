@@ -9,6 +9,7 @@ use std::time::Duration;
 use annulus_node::simulation::{Layout, Timeline, Trace};
 use annulus_proto::model::{Key, KeyspaceName};
 use annulus_proto::read_status;
+use annulus_ring::RingEpoch;
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
@@ -97,6 +98,7 @@ impl Client {
             replicas: arena.layout.replicas(),
             loses_disks: false,
             think_ms: THINK_MS,
+            quorums_only: false,
         };
         Self {
             asker: Asker::new(number, plan.seed, subject),
@@ -137,7 +139,8 @@ impl Session for Client {
             at + 1
         ));
         look_at_disks(
-            &self.arena.layout,
+            // The owners are the same at every epoch.
+            (&self.arena.layout, RingEpoch::FIRST),
             &self.arena.invariants,
             &self.arena.acknowledged,
             asked,

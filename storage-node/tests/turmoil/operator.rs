@@ -12,7 +12,7 @@ use annulus_proto::admin::v1::{
     GetPlacementRequest, GetStatusRequest, InstallPlacementRequest, InstallPlacementResponse,
     ListVnodesRequest, Vnode,
 };
-use annulus_ring::{NodeId, PartitionId, Placement};
+use annulus_ring::{NodeId, Placement};
 use tokio::time::{sleep, timeout};
 use tonic::Status;
 use tonic::transport::Channel;
@@ -80,14 +80,11 @@ impl Operator {
     }
 
     fn learn(&self, at: usize, vnodes: &[Vnode]) {
-        let placement = self.layout.placement(1);
         let node = node_id(at);
-        let own = placement.index_of(node);
         for vnode in vnodes {
             let partition = u16::try_from(vnode.partition).expect("a few partitions");
-            let owns = own.is_some_and(|own| placement.is_owner(PartitionId(partition), own));
             self.invariants
-                .learn_vnode(VnodeId(vnode.vnode_id), node, partition, owns);
+                .learn_vnode(VnodeId(vnode.vnode_id), node, partition);
         }
     }
 }

@@ -61,6 +61,22 @@ impl Responder {
         }
     }
 
+    /// Whether what leaves now for a copy that is being made holds all that the old owners alone were sent.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn gives_rightly(&self, request: &annulus_proto::peer::v1::Request) -> bool {
+        let Some(request::Body::ScanStates(scan)) = &request.body else {
+            return true;
+        };
+        let partition = u16::try_from(scan.partition).map(PartitionId);
+        let held = self.placement().current();
+        let it = held.zip(partition.ok()).and_then(|(held, partition)| {
+            let it = held.move_of(partition)?;
+            Some(it.since)
+        });
+        let acked = self.placement().acked();
+        request.session.is_empty() || it.is_none_or(|since| acked >= since)
+    }
+
     /// Whether an answer that leaves now is one that the placement in use admits.
     #[cfg(feature = "simulation")]
     pub(crate) fn answers_rightly(&self, request: &annulus_proto::peer::v1::Request) -> bool {

@@ -1,5 +1,6 @@
 //! I1: a dot of a key names at most one value, with one stamp and one time to live, for ever, whatever
-//! was lost meanwhile. The bytes of an expired value may be gone.
+//! was lost meanwhile. The bytes of an expired value may be gone: on a disk whose node's clock is ahead, even before
+//! another has them.
 
 use std::collections::HashMap;
 
@@ -20,11 +21,23 @@ struct Named {
 }
 
 impl Named {
-    fn is(&self, sibling: &Sibling) -> bool {
-        let reclaimed = self.expires_at_ms.is_some() && sibling.content == Content::Tombstone;
-        self.stamp == sibling.stamp
-            && self.expires_at_ms == sibling.expires_at_ms
-            && (self.content == sibling.content || reclaimed)
+    fn of(sibling: &Sibling) -> Self {
+        Self {
+            content: sibling.content.clone(),
+            stamp: sibling.stamp,
+            expires_at_ms: sibling.expires_at_ms,
+        }
+    }
+
+    /// Whether it is the same. What was seen without its bytes first names those that are seen later.
+    fn is(&mut self, sibling: &Sibling) -> bool {
+        let rest = self.stamp == sibling.stamp && self.expires_at_ms == sibling.expires_at_ms;
+        let expires = self.expires_at_ms.is_some();
+        if expires && self.content == Content::Tombstone {
+            self.content = sibling.content.clone();
+        }
+        let reclaimed = expires && sibling.content == Content::Tombstone;
+        rest && (self.content == sibling.content || reclaimed)
     }
 }
 
@@ -36,11 +49,9 @@ impl DotsAreUnique {
             }
             let named = self.0.get_mut(wrote.stored_key);
             let named = named.expect("it was put there");
-            let first = named.entry(sibling.dot).or_insert_with(|| Named {
-                content: sibling.content.clone(),
-                stamp: sibling.stamp,
-                expires_at_ms: sibling.expires_at_ms,
-            });
+            let first = named
+                .entry(sibling.dot)
+                .or_insert_with(|| Named::of(sibling));
             if !first.is(sibling) {
                 let what = format!("dot {} is {first:?} and {sibling:?}", sibling.dot);
                 return Err(Broken::new("I1 dots are unique", what).about(wrote.stored_key));

@@ -26,7 +26,7 @@ impl EpochsNeverFall {
 }
 
 /// What a node holds, and what was issued as that epoch.
-pub(super) fn is_as_issued(held: &Placement, issued: &Placement) -> Result<(), Broken> {
+pub(crate) fn is_as_issued(held: &Placement, issued: &Placement) -> Result<(), Broken> {
     if held.fingerprint() == issued.fingerprint() {
         return Ok(());
     }

@@ -13,6 +13,9 @@
 //! | [`hints_end_at_their_targets`] | I17: a hint is removed when its target has it; a sloppy one never otherwise |
 //! | [`epochs_are_fenced`] | I12: no answer is given under another epoch than was asked under |
 //! | [`tree_is_of_data`] | I18: the stored hash tree is that of the stored data, after any crash |
+//! | [`placements_follow`] | I11: barriers hold; I13: one owner differs at a time |
+//! | [`sources_are_settled`] | I11: what is copied holds what was written before |
+//! | [`copies_end_late`] | I14: a leaver's copy is deleted when the new owners have everything |
 //! | [`no_ack_after_failed_sync`] | I22: after a failed fsync nothing is acknowledged |
 //! | [`epochs_never_fall`] | I25: a node's epoch never falls; I16, I24: an epoch has one placement, the one that was issued |
 //!
@@ -20,16 +23,24 @@
 
 pub(crate) mod acknowledged_is_on_disk;
 mod clocks_never_shrink;
+mod copies_end_late;
 mod damage_is_unavailable;
 mod dots_are_unique;
 mod epochs_are_fenced;
-mod epochs_never_fall;
+#[allow(
+    dead_code,
+    reason = "the layer over TCP has one placement an epoch by design"
+)]
+pub(crate) mod epochs_never_fall;
 mod hints_end_at_their_targets;
 mod hints_have_an_age;
 mod no_ack_after_failed_sync;
 mod only_owners_mint;
+#[allow(dead_code, reason = "nothing moves in the layer over TCP")]
+pub(crate) mod placements_follow;
 mod reaped_was_everywhere;
 mod rejected_is_invisible;
+mod sources_are_settled;
 pub(crate) mod tree_is_of_data;
 
 use std::sync::Arc;
@@ -37,7 +48,7 @@ use std::time::Duration;
 
 use annulus_causality::{Dot, KeyState, Sibling};
 use annulus_node::simulation::{
-    Answered, HintRemoved, HintTaken, Layout, Observer, Removed, Served, SimCluster, Wrote,
+    Answered, Erased, HintRemoved, HintTaken, Layout, Observer, Removed, Served, SimCluster, Wrote,
     late_merges,
 };
 use annulus_ring::{NodeId, PartitionId, Placement};
@@ -61,10 +72,18 @@ struct Inner {
     minters: OnlyOwnersMint,
     rejected: RejectedIsInvisible,
     epochs: EpochsNeverFall,
-    /// The cluster, and how long hints live in it.
-    hints: Option<(Arc<SimCluster>, Duration, bool)>,
+    cluster: Option<Watched>,
     reaped: ReapedWasEverywhere,
     broken: Option<Broken>,
+}
+
+/// What the nodes' inside is compared with.
+#[derive(Debug, Clone)]
+struct Watched {
+    cluster: Arc<SimCluster>,
+    /// How long hints live.
+    ttl: Duration,
+    loses_disks: bool,
 }
 
 impl Inner {
@@ -88,16 +107,23 @@ impl Invariants {
         }
     }
 
-    /// Whose hints are looked at, and how long they live.
-    /// Where disks get lost, what was handed over may be gone a moment later: then only ages are looked at.
+    /// The cluster that is looked at, and how long hints live in it.
+    /// Where disks get lost, what was handed over may be gone a moment later: then only hints' ages are looked at.
     #[allow(dead_code, reason = "the layer over TCP looks at other things")]
-    pub(crate) fn watch_hints(&self, cluster: Arc<SimCluster>, ttl: Duration, loses_disks: bool) {
-        self.0.lock().hints = Some((cluster, ttl, loses_disks));
+    pub(crate) fn watch(&self, cluster: Arc<SimCluster>, ttl: Duration, loses_disks: bool) {
+        self.0.lock().cluster = Some(Watched {
+            cluster,
+            ttl,
+            loses_disks,
+        });
     }
 
     /// The disks that are looked at, from now on or no more. They report to this: `None` ends the circle.
     pub(crate) fn look_at(&self, layout: Option<&Layout>) {
         *self.1.lock() = layout.cloned();
+        if layout.is_none() {
+            self.0.lock().cluster = None;
+        }
     }
 
     /// A node's disk has lost records, or all of them.
@@ -117,19 +143,30 @@ impl Invariants {
         self.0.lock().reaped.covers(stored_key, dot)
     }
 
-    /// What the other owners of a key have on disk.
+    /// What the other owners of a key have on disk: those that whoever removes it knows, if they still are some.
     fn others(&self, removed: &Removed<'_>) -> Vec<(NodeId, OnDisk)> {
         let layout = self.1.lock();
         let Some(layout) = layout.as_ref() else {
             return Vec::new();
         };
         let partition = u16::from_be_bytes([removed.stored_key[0], removed.stored_key[1]]);
-        let placement = layout.placement(1);
-        let owners = placement.owners(PartitionId(partition)).iter();
-        let owners = owners.map(|owner| (placement.node(*owner).id, usize::from(owner.0)));
-        let others = owners.filter(|(owner, _)| *owner != removed.node);
+        let partition = PartitionId(partition);
+        let watched = self.0.lock().cluster.clone();
+        let held = watched.and_then(|it| it.cluster.node(removed.node).held_placement());
+        let current = layout.current();
+        let known = held.unwrap_or_else(|| current.clone());
+        let owners = known.owners(partition).iter();
+        let owners = owners.map(|owner| known.node(*owner).id);
+        let holds = |id: NodeId| {
+            let index = current.index_of(id);
+            index.is_some_and(|index| current.is_owner(partition, index))
+        };
+        let others = owners.filter(|owner| *owner != removed.node && holds(*owner));
         others
-            .map(|(owner, at)| (owner, layout.disks()[at].durable_state(removed.stored_key)))
+            .map(|owner| {
+                let disk = &layout.disks()[layout.position_of(owner)];
+                (owner, disk.durable_state(removed.stored_key))
+            })
             .collect()
     }
 
@@ -158,24 +195,26 @@ impl Invariants {
         inner.look(is_as_issued(held, issued));
     }
 
-    /// A vnode and the node that has it, which owns it or not.
+    /// A vnode and the node that has it.
     pub(crate) fn learn_vnode(
         &self,
         vnode: annulus_causality::VnodeId,
         node: annulus_ring::NodeId,
         partition: u16,
-        owns: bool,
     ) {
-        self.0.lock().minters.learn(vnode, node, partition, owns);
+        self.0.lock().minters.learn(vnode, node, partition);
     }
 }
 
 impl Observer for Invariants {
     fn wrote(&self, wrote: &Wrote<'_>) {
+        let layout = self.1.lock();
         let mut inner = self.0.lock();
         let found = inner.dots.wrote(wrote);
         inner.look(found);
-        let found = inner.minters.wrote(wrote);
+        let cluster = inner.cluster.clone();
+        let cluster = cluster.as_ref().map(|watched| watched.cluster.as_ref());
+        let found = inner.minters.wrote(wrote, (cluster, layout.as_ref()));
         inner.look(found);
         let found = inner.rejected.wrote(wrote);
         inner.look(found);
@@ -195,6 +234,7 @@ impl Observer for Invariants {
             inner.look(epochs_are_fenced::served(served));
         }
         inner.look(damage_is_unavailable::served(served));
+        inner.look(sources_are_settled::served(served));
         inner.look(no_ack_after_failed_sync::served(served));
         if let Some(held) = served.held {
             let found = inner.epochs.holds(served.node, held);
@@ -202,17 +242,26 @@ impl Observer for Invariants {
         }
     }
 
+    fn erased(&self, erased: &Erased) {
+        let mut inner = self.0.lock();
+        if let Some(it) = inner.cluster.clone() {
+            let found = copies_end_late::erased(&it.cluster, erased, &inner.reaped, it.loses_disks);
+            inner.look(found);
+        }
+    }
+
     fn hint_taken(&self, taken: &HintTaken) {
         let mut inner = self.0.lock();
-        if let Some((_, ttl, _)) = inner.hints {
+        if let Some(ttl) = inner.cluster.as_ref().map(|watched| watched.ttl) {
             inner.look(hints_have_an_age::taken(taken, ttl));
         }
     }
 
     fn hint_removed(&self, removed: &HintRemoved<'_>) {
         let mut inner = self.0.lock();
-        if let Some((cluster, ttl, false)) = inner.hints.clone() {
-            inner.look(hints_end_at_their_targets::removed(&cluster, removed, ttl));
+        if let Some(it) = inner.cluster.clone().filter(|it| !it.loses_disks) {
+            let found = hints_end_at_their_targets::removed(&it.cluster, removed, it.ttl);
+            inner.look(found);
         }
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use annulus_proto::admin::v1::{
     GetMovesRequest, GetMovesResponse, GetPlacementRequest, InstallPlacementRequest, Liveness,
-    MoveReport as WireMove, NodePhase,
+    NodePhase,
 };
-use annulus_ring::{MoveReport, NodeId, Placement, RingEpoch, Streamed};
+use annulus_ring::{MoveReport, NodeId, Placement, RingEpoch};
 use anyhow::Context;
 use tokio::time::timeout;
 
@@ -37,7 +37,8 @@ pub(super) async fn report(address: &str, of_moves: bool) -> Option<Report> {
         serving: status.phase() == NodePhase::Serving,
         sees,
         acked: RingEpoch(moves.acked_epoch),
-        moves: moves.moves.iter().filter_map(read_move).collect(),
+        // One that can't be read counts as not begun.
+        moves: moves.moves.iter().flat_map(MoveReport::try_from).collect(),
     })
 }
 
@@ -46,25 +47,6 @@ async fn moves(address: &str) -> Option<GetMovesResponse> {
     let asked = client.get_moves(GetMovesRequest {});
     let answer = timeout(REPORT_TIMEOUT, asked).await.ok()?.ok()?;
     Some(answer.into_inner())
-}
-
-/// One move; `None` if it can't be read: then it counts as not begun.
-fn read_move(wire: &WireMove) -> Option<MoveReport> {
-    let ids = |texts: &[String]| -> Option<Vec<NodeId>> {
-        texts.iter().map(|text| text.parse().ok()).collect()
-    };
-    Some(MoveReport {
-        id: wire.id.parse().ok()?,
-        ready: wire.ready,
-        streamed: Streamed {
-            bytes: wire.streamed_bytes,
-            keys: wire.streamed_keys,
-            from: ids(&wire.streamed_from)?,
-        },
-        verified: ids(&wire.verified)?,
-        drained: ids(&wire.drained)?,
-        cleaned: wire.cleaned,
-    })
 }
 
 /// The placement that a node holds.

@@ -1,0 +1,74 @@
+//! I13: at most one owner of a partition differs between two epochs that follow each other.
+//! I11: a move leaves a stage with a barrier only when requests of the stage before it can do no harm any more: who joins
+//! or leaves knows the stage, or so few of its set of owners don't that they are no quorum.
+
+use std::collections::BTreeSet;
+
+use annulus_node::simulation::SimCluster;
+use annulus_ring::{Move, NodeId, OwnerSet, PartitionId, Placement, Stage};
+
+use crate::broken::Broken;
+
+/// Looks at a placement that is about to be recorded. `least`: the smallest quorum that a promise rests on.
+pub(crate) fn check(
+    cluster: &SimCluster,
+    (before, after): (&Placement, &Placement),
+    destroyed: &BTreeSet<NodeId>,
+    least: usize,
+) -> Result<(), Broken> {
+    for partition in before.partitions().ids() {
+        let (old, new) = (owners(before, partition), owners(after, partition));
+        if old.difference(&new).count() > 1 || new.difference(&old).count() > 1 {
+            let what = format!("partition {partition}: {old:?}, then {new:?}");
+            return Err(Broken::new("I13 one owner at a time", what));
+        }
+    }
+    let left = before
+        .moves()
+        .iter()
+        .filter(|it| ends_behind_barrier(after, it));
+    for it in left {
+        let is_behind = |node: &NodeId| {
+            !destroyed.contains(node) && cluster.node(*node).kept_epoch() < it.since
+        };
+        let sets = [
+            (
+                it.remove.filter(|_| !it.lost),
+                before.old_owners(it.partition()),
+            ),
+            (it.add, before.new_owners(it.partition())),
+        ];
+        for (alone, set) in sets {
+            let alone = alone.map(|node| before.node(node).id);
+            let behind = ids(before, set).into_iter().filter(&is_behind).count();
+            if alone.is_some_and(|node| is_behind(&node)) && behind >= least {
+                let (id, stage, since) = (it.id, it.stage, it.since);
+                let what = format!("{id} leaves {stage}, and {behind} owners don't know {since}");
+                return Err(Broken::new("I11 barriers hold", what));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the move leaves a stage that ends with a barrier.
+fn ends_behind_barrier(after: &Placement, it: &Move) -> bool {
+    let is_same = |other: &&Move| other.id == it.id;
+    let now = after.move_of(it.partition()).filter(is_same);
+    match (it.stage, now.map(|now| now.stage)) {
+        (Stage::Dual, Some(now)) => now > Stage::Dual,
+        (Stage::Verify, None) => true,
+        (Stage::ReadNew, Some(now)) => now > Stage::ReadNew,
+        (Stage::Commit, now) => now.is_none_or(|now| now > Stage::Commit),
+        _ => false,
+    }
+}
+
+fn owners(placement: &Placement, partition: PartitionId) -> BTreeSet<NodeId> {
+    let owners = placement.owners(partition).iter();
+    owners.map(|owner| placement.node(*owner).id).collect()
+}
+
+fn ids(placement: &Placement, set: OwnerSet<'_>) -> Vec<NodeId> {
+    set.iter().map(|owner| placement.node(owner).id).collect()
+}
