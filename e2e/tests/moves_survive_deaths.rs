@@ -20,6 +20,7 @@ const KEYS_PER_SECOND: u32 = 600;
 const REQUESTS_PER_SECOND: u64 = 60;
 /// So that a move can be met half-way.
 const SLOWLY: &str = "4Ki";
+const LESS_SLOWLY: &str = "32Ki";
 const FAST: &str = "50Mi";
 const SOURCE: &str = "orders-default-0";
 const TARGET: &str = "orders-default-3";
@@ -65,7 +66,7 @@ async fn changes_its_mind(
     when: &str,
     is_now: impl Fn(&Value) -> bool,
 ) -> Result<()> {
-    limit_rate(cluster, SLOWLY).await?;
+    limit_rate(cluster, LESS_SLOWLY).await?;
     scale(cluster, 3).await?;
     let leaves = |operation: &Value| operation["type"] == "ScaleIn" && is_now(operation);
     let met = until_or_over(cluster, when, leaves).await?;
