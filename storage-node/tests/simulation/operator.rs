@@ -314,7 +314,17 @@ impl Operator {
             gone: wishes.destroyed(),
             away: &away,
         };
-        let batch = match next_batch(ring, &desired, LIMITS) {
+        // As long as those that join are not known to all, those that leave may be needed.
+        let stay = with_leavers(ring, &nodes, wishes.destroyed());
+        let later = Desired {
+            nodes: &stay,
+            ..desired
+        };
+        let planned = match next_batch(ring, &desired, LIMITS) {
+            Err(PlanError::TooFewNodes { .. }) => next_batch(ring, &later, LIMITS),
+            planned => planned,
+        };
+        let batch = match planned {
             Ok(batch) => batch,
             Err(PlanError::TooFewNodes { .. }) => Batch::default(),
             Err(error) => panic!("{error}"),
@@ -392,6 +402,18 @@ impl Operator {
         }
         evidence
     }
+}
+
+/// The members to be, and all that are members now and not destroyed.
+fn with_leavers(ring: &Placement, wanted: &[Node], destroyed: &BTreeSet<NodeId>) -> Vec<Node> {
+    let is_wanted = |node: &Node| wanted.iter().any(|one| one.id == node.id);
+    let members = ring.nodes().iter();
+    let leave = members.filter(|node| !is_wanted(node) && !destroyed.contains(&node.id));
+    let leave = leave.map(|node| Node {
+        state: NodeState::Active,
+        ..node.clone()
+    });
+    wanted.iter().cloned().chain(leave).collect()
 }
 
 /// The moves of a placement.
