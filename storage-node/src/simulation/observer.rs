@@ -43,6 +43,10 @@ pub struct Erased {
 
 /// A node answers another one's read, digest, merge or write, and does not refuse it.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is looked at by a rule of its own"
+)]
 pub struct Served {
     /// Who answers.
     pub node: NodeId,

@@ -132,23 +132,20 @@ impl ApiServer {
             return Err(Refused::Conflict);
         }
         let layout = self.cluster.layout();
-        match layout.issued(next.epoch()) {
-            Some(issued) => {
-                let same = epochs_never_fall::is_as_issued(&next, &issued);
-                self.invariants.report(same);
-            }
-            None => {
-                let before = layout.current();
-                let steps = (&*before, &next);
-                let follows =
-                    placements_follow::check(&self.cluster, steps, &state.destroyed, self.least);
-                self.invariants.report(follows);
-                state.tally.count(&before, &next);
-                if !layout.issue(next.clone()) {
-                    let what = format!("{} follows {}", next.epoch(), before.epoch());
-                    let broken = Broken::new("I16 one placement an epoch", what);
-                    self.invariants.report(Err(broken));
-                }
+        if let Some(issued) = layout.issued(next.epoch()) {
+            let same = epochs_never_fall::is_as_issued(&next, &issued);
+            self.invariants.report(same);
+        } else {
+            let before = layout.current();
+            let steps = (&*before, &next);
+            let follows =
+                placements_follow::check(&self.cluster, steps, &state.destroyed, self.least);
+            self.invariants.report(follows);
+            state.tally.count(&before, &next);
+            if !layout.issue(next.clone()) {
+                let what = format!("{} follows {}", next.epoch(), before.epoch());
+                let broken = Broken::new("I16 one placement an epoch", what);
+                self.invariants.report(Err(broken));
             }
         }
         let lost = next.moves().iter().filter(|it| it.lost);

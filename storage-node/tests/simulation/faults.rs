@@ -363,20 +363,17 @@ impl Faults {
 /// Tells the invariants whose vnodes those are, and which placement the node holds.
 pub(crate) fn learn_vnodes(arena: &Arena, node: &SimNode) {
     if let Some(held) = node.held_placement() {
-        match arena.cluster.layout().issued(held.epoch()) {
-            Some(issued) => {
-                let invariants = &arena.invariants;
-                invariants.learn_placement(node.id(), &held, &issued);
-            }
-            None => {
-                let what = format!(
-                    "{} holds epoch {}, which nobody issued",
-                    node.name(),
-                    held.epoch()
-                );
-                let broken = Broken::new("I16 one placement an epoch", what);
-                arena.invariants.report(Err(broken));
-            }
+        if let Some(issued) = arena.cluster.layout().issued(held.epoch()) {
+            let invariants = &arena.invariants;
+            invariants.learn_placement(node.id(), &held, &issued);
+        } else {
+            let what = format!(
+                "{} holds epoch {}, which nobody issued",
+                node.name(),
+                held.epoch()
+            );
+            let broken = Broken::new("I16 one placement an epoch", what);
+            arena.invariants.report(Err(broken));
         }
     }
     for vnode in node.vnodes() {

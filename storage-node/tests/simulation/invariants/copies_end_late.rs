@@ -30,11 +30,12 @@ pub(super) fn erased(
     let Some(held) = cluster.node(*node).held_placement() else {
         return Ok(());
     };
-    let is_leaver = |it: &&Move| {
+    let is_leaver = |it: &Move| {
         let leaves = it.remove.is_some() && it.remove == held.index_of(*node);
         leaves && !it.lost && it.stage == Stage::Cleanup
     };
-    if held.move_of(*partition).filter(is_leaver).is_none() {
+    let leaves = held.move_of(*partition).is_some_and(is_leaver);
+    if !leaves {
         return Ok(());
     }
     let owners = held.owners(*partition);
