@@ -120,15 +120,6 @@ enum Asked {
 }
 
 impl Exchange {
-    /// Moves what differs at the first look: where one side changes all the time, a second look never finds the same, and
-    /// what the other side has alone would stay there.
-    pub fn at_once(self) -> Self {
-        Self {
-            looks_once: true,
-            ..self
-        }
-    }
-
     /// Begins. `confirm_after`: the pause before the second look.
     pub fn begin(limit: RoundLimit, confirm_after: Duration) -> (Self, Step) {
         let mut exchange = Self {
