@@ -161,7 +161,8 @@ impl Faults {
             }
             Fault::Damage => self.damage(at),
             // One node at a time: what more disks lose than writes are promised to survive is gone.
-            Fault::Wipe => self.lose_disk(self.damaged.unwrap_or(at)),
+            Fault::Wipe if self.may_lose_data() => self.lose_disk(self.damaged.unwrap_or(at)),
+            Fault::Wipe => {}
             Fault::Forget => self.forget(at, chance).await,
             Fault::NewEpoch => self.begin_epoch(&node).await,
             Fault::Reset => self.reset_connections(&node, chance),
@@ -268,7 +269,8 @@ impl Faults {
     }
 
     fn damage(&mut self, at: usize) {
-        if self.damaged.is_none() && self.nodes()[at].disk().damage_a_record() {
+        let may = self.damaged.is_none() && self.may_lose_data();
+        if may && self.nodes()[at].disk().damage_a_record() {
             self.note(&format!(
                 "a record of {} is damaged",
                 self.nodes()[at].name()
@@ -301,6 +303,17 @@ impl Faults {
         self.note_loss(Some(at));
     }
 
+    /// No other node has still to mend a copy. Damage may be met late, by who began to read before it was written over.
+    fn may_lose_data(&self) -> bool {
+        let is_sound = |node: &Arc<SimNode>| {
+            let vnodes = node.vnodes();
+            vnodes
+                .iter()
+                .all(|vnode| vnode.is_serving && !vnode.is_damaged)
+        };
+        self.damaged.is_some() || self.nodes().iter().all(is_sound)
+    }
+
     fn note_loss(&mut self, damaged: Option<usize>) {
         self.damaged = damaged;
         let lacks_data = &self.arena.lacks_data;
@@ -331,7 +344,7 @@ impl Faults {
     /// A node that stopped in order has lost some of its records when it comes back, and does not know
     /// which: it keeps its vnodes, so rules V3 and V4 have to keep its new dots apart from the lost ones.
     async fn forget(&mut self, at: usize, chance: &Chance) {
-        if self.damaged.is_some() {
+        if self.damaged.is_some() || !self.may_lose_data() {
             return; // the last good copy may be this one
         }
         let node = self.nodes()[at].clone();
