@@ -37,6 +37,8 @@ pub(crate) struct Faults {
     stalled_until: BTreeMap<usize, Instant>,
     /// The one node that lost data and has not mended itself yet: no other may lose any meanwhile.
     damaged: Option<usize>,
+    /// Since when that node has had all of its data again.
+    whole_since: Option<Instant>,
     epoch: u64,
 }
 
@@ -52,6 +54,7 @@ impl Faults {
             back_at: BTreeMap::new(),
             stalled_until: BTreeMap::new(),
             damaged: None,
+            whole_since: None,
             epoch: 1,
         }
     }
@@ -161,8 +164,7 @@ impl Faults {
             }
             Fault::Damage => self.damage(at),
             // One node at a time: what more disks lose than writes are promised to survive is gone.
-            Fault::Wipe if self.may_lose_data() => self.lose_disk(self.damaged.unwrap_or(at)),
-            Fault::Wipe => {}
+            Fault::Wipe => self.lose_disk(self.damaged.unwrap_or(at)),
             Fault::Forget => self.forget(at, chance).await,
             Fault::NewEpoch => self.begin_epoch(&node).await,
             Fault::Reset => self.reset_connections(&node, chance),
@@ -269,8 +271,7 @@ impl Faults {
     }
 
     fn damage(&mut self, at: usize) {
-        let may = self.damaged.is_none() && self.may_lose_data();
-        if may && self.nodes()[at].disk().damage_a_record() {
+        if self.damaged.is_none() && self.nodes()[at].disk().damage_a_record() {
             self.note(&format!(
                 "a record of {} is damaged",
                 self.nodes()[at].name()
@@ -303,17 +304,6 @@ impl Faults {
         self.note_loss(Some(at));
     }
 
-    /// No other node has still to mend a copy. Damage may be met late, by who began to read before it was written over.
-    fn may_lose_data(&self) -> bool {
-        let is_sound = |node: &Arc<SimNode>| {
-            let vnodes = node.vnodes();
-            vnodes
-                .iter()
-                .all(|vnode| vnode.is_serving && !vnode.is_damaged)
-        };
-        self.damaged.is_some() || self.nodes().iter().all(is_sound)
-    }
-
     fn note_loss(&mut self, damaged: Option<usize>) {
         self.damaged = damaged;
         let lacks_data = &self.arena.lacks_data;
@@ -331,20 +321,27 @@ impl Faults {
         !vnodes.is_empty() && are_whole && !node.disk().has_damage()
     }
 
+    /// Damage may be met late, by a request that began to read before it was written over.
     fn look_after_the_damaged(&mut self) {
-        if let Some(at) = self.damaged
-            && self.is_mended(at)
-        {
-            self.note(&format!("{} has mended itself", self.nodes()[at].name()));
-            learn_vnodes(&self.arena, &self.nodes()[at]);
-            self.note_loss(None);
+        let Some(at) = self.damaged else { return };
+        if !self.is_mended(at) {
+            self.whole_since = None;
+            return;
         }
+        let since = *self.whole_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < LONGEST_REQUEST {
+            return;
+        }
+        self.whole_since = None;
+        self.note(&format!("{} has mended itself", self.nodes()[at].name()));
+        learn_vnodes(&self.arena, &self.nodes()[at]);
+        self.note_loss(None);
     }
 
     /// A node that stopped in order has lost some of its records when it comes back, and does not know
     /// which: it keeps its vnodes, so rules V3 and V4 have to keep its new dots apart from the lost ones.
     async fn forget(&mut self, at: usize, chance: &Chance) {
-        if self.damaged.is_some() || !self.may_lose_data() {
+        if self.damaged.is_some() {
             return; // the last good copy may be this one
         }
         let node = self.nodes()[at].clone();
