@@ -63,6 +63,11 @@ pub(super) fn of_all(
     reports.collect()
 }
 
+/// A copy that was lost is made anew as long as there is room for background work at all.
+fn is_enough(it: &Move, room: Room) -> bool {
+    room == Room::Plenty || (it.lost && room == Room::Low)
+}
+
 impl MoveReport {
     fn add_copy(
         &mut self,
@@ -74,7 +79,7 @@ impl MoveReport {
         if it.add == Some(own) {
             let was_made = copy.joined == Some(it.id) && !copy.is_damaged;
             // Later the copy grows anyway, and only what fills it up waits for room.
-            let has_room = it.stage > Stage::Prepare || room == Room::Plenty;
+            let has_room = it.stage > Stage::Prepare || is_enough(it, room);
             self.ready = was_made && has_room;
             if was_made && !has_room {
                 let room = room.as_str();
@@ -90,5 +95,33 @@ impl MoveReport {
                 None => found.streamed.clone(),
             };
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use annulus_ring::{PartitionId, RingEpoch};
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_runs_low_takes_lost_copies_and_no_others() {
+        let swap = Move {
+            id: MoveId {
+                epoch: RingEpoch(2),
+                partition: PartitionId(1),
+            },
+            add: Some(NodeIndex(1)),
+            remove: Some(NodeIndex(2)),
+            stage: Stage::Prepare,
+            since: RingEpoch(2),
+            lost: false,
+        };
+        let lost = Move { lost: true, ..swap };
+        let takes = |it: &Move| {
+            [Room::Plenty, Room::Low, Room::NoBackground].map(|room| is_enough(it, room))
+        };
+        assert_eq!(takes(&swap), [true, false, false]);
+        assert_eq!(takes(&lost), [true, true, false]);
     }
 }
