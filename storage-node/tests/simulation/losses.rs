@@ -17,7 +17,8 @@ const ATTEMPTS: usize = 500;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Damaged {
     at: usize,
-    since: Instant,
+    /// Since when all of it has been on as many disks as it was.
+    whole_since: Option<Instant>,
     /// It does not return.
     is_destroyed: bool,
 }
@@ -84,14 +85,14 @@ impl Faults {
     fn note_loss(&mut self, at: usize, is_destroyed: bool) {
         self.damaged = Some(Damaged {
             at,
-            since: Instant::now(),
+            whole_since: None,
             is_destroyed,
         });
         self.arena.lacks_data.store(true, Ordering::Relaxed);
         self.arena.one_is_lost.store(true, Ordering::Relaxed);
     }
 
-    /// Whether all that was lost is on as many disks again as it was. Requests end that counted on what was lost.
+    /// Whether all that was lost is on as many disks again as it was.
     fn is_mended(&self, damaged: &Damaged) -> bool {
         let node = &self.nodes()[damaged.at];
         let ring = self.arena.api.recorded();
@@ -99,26 +100,31 @@ impl Faults {
             let index = ring.index_of(node.id());
             return index.is_none_or(|index| ring.is_unused(index));
         }
-        damaged.since.elapsed() > LONGEST_REQUEST
-            && node.is_up()
-            && !node.disk().has_damage()
-            && serves_all(node, &ring)
+        node.is_up() && !node.disk().has_damage() && serves_all(node, &ring)
     }
 
+    /// Damage may be met late, by a request that began to read before it was written over; and requests may still count on
+    /// what was lost.
     pub(crate) fn look_after_the_damaged(&mut self) {
-        if let Some(damaged) = self.damaged
-            && self.is_mended(&damaged)
-        {
-            let node = &self.nodes()[damaged.at];
-            self.note(&format!(
-                "{} has mended itself, or was replaced",
-                node.name()
-            ));
-            learn_vnodes(&self.arena, node);
-            self.damaged = None;
-            self.arena.lacks_data.store(false, Ordering::Relaxed);
-            self.arena.one_is_lost.store(false, Ordering::Relaxed);
+        let Some(mut damaged) = self.damaged else {
+            return;
+        };
+        let is_mended = self.is_mended(&damaged);
+        let since = damaged.whole_since.filter(|_| is_mended);
+        damaged.whole_since = is_mended.then(|| since.unwrap_or_else(Instant::now));
+        self.damaged = Some(damaged);
+        if !since.is_some_and(|since| since.elapsed() > LONGEST_REQUEST) {
+            return;
         }
+        let node = &self.nodes()[damaged.at];
+        self.note(&format!(
+            "{} has mended itself, or was replaced",
+            node.name()
+        ));
+        learn_vnodes(&self.arena, node);
+        self.damaged = None;
+        self.arena.lacks_data.store(false, Ordering::Relaxed);
+        self.arena.one_is_lost.store(false, Ordering::Relaxed);
     }
 
     /// A node that stopped in order has lost some of its records when it comes back, and does not know
