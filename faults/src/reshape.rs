@@ -5,15 +5,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use annulus_ring::{
-    Desired, Evidence, MoveLimits, Node, NodeReport, Placement, Rules, Standing, advance,
-    next_batch,
+    Desired, Evidence, MoveLimits, Node, NodeReport, Placement, Round, Rules, Standing, round,
 };
 use anyhow::{Context as _, Result, bail};
 use futures::future::{join_all, try_join_all};
 use tokio::time::{Instant, sleep};
 
 use crate::admin;
-use crate::founding::COPIES;
 use crate::ring::Ring;
 
 /// Between two looks at what nodes report.
@@ -38,54 +36,33 @@ pub(crate) async fn reshape(ring: &Ring, from: &Placement, members: &[Node]) -> 
     loop {
         let evidence = evidence(ring, &placement).await;
         match next(&placement, members, &evidence)? {
-            Next::Reached => return Ok(Reshaped { placement, moves }),
-            Next::Epoch(next) => {
+            Round::Settled => return Ok(Reshaped { placement, moves }),
+            Round::Next(next) => {
                 let begun = |id| placement.moves().iter().all(|it| it.id != id);
                 moves += next.moves().iter().filter(|it| begun(it.id)).count();
                 install(ring, &next).await?;
                 placement = *next;
             }
-            Next::Wait(reasons) if Instant::now() > until => {
-                bail!("the ring is not as desired after {REACHED_WITHIN:?}: {reasons}")
+            Round::Waits(waits) if Instant::now() > until => {
+                let waits: Vec<_> = waits.iter().map(ToString::to_string).collect();
+                let waits = waits.join("; ");
+                bail!("the ring is not as desired after {REACHED_WITHIN:?}: {waits}")
             }
-            Next::Wait(_) => sleep(LOOK_EVERY).await,
+            Round::Waits(_) => sleep(LOOK_EVERY).await,
         }
     }
 }
 
-enum Next {
-    Reached,
-    Epoch(Box<Placement>),
-    /// For what, for people.
-    Wait(String),
-}
-
-fn next(placement: &Placement, members: &[Node], evidence: &Evidence) -> Result<Next> {
+fn next(placement: &Placement, members: &[Node], evidence: &Evidence) -> Result<Round> {
     let desired = Desired {
         nodes: members,
         replication_factor: placement.replication_factor(),
         gone: &BTreeSet::new(),
         away: &BTreeSet::new(),
     };
-    let batch = next_batch(placement, &desired, MoveLimits::default()).context("plan moves")?;
-    let majority = COPIES / 2 + 1;
-    let rules = Rules {
-        read_min: majority,
-        write_min: majority,
-    };
-    let stages = advance(placement, evidence, rules, &batch.cancel);
-    let changes = [stages.changes, batch.changes].concat();
-    if !changes.is_empty() {
-        let next = placement.apply(&changes).context("change the placement")?;
-        return Ok(Next::Epoch(Box::new(next)));
-    }
-    let waits: Vec<_> = stages.waits.iter().map(ToString::to_string).collect();
-    let is_reached = batch.left == 0 && placement.moves().is_empty();
-    Ok(if is_reached {
-        Next::Reached
-    } else {
-        Next::Wait(waits.join("; "))
-    })
+    let rules = Rules::of_majorities(placement.replication_factor());
+    let bounds = (rules, MoveLimits::default());
+    round(placement, &desired, evidence, bounds).context("decide on the next epoch")
 }
 
 /// What the members say; one that does not answer says nothing.

@@ -71,8 +71,8 @@ pub use epoch::RingEpoch;
 pub use moves::{
     Advance, ApplyError, Batch, Change, Desired, Estimate, Evidence, InvalidMoveId, InvalidStage,
     Move, MoveError, MoveId, MoveLimits, MoveReport, NodeLoad, NodeReport, OwnerSet, PlannedMove,
-    Rules, Stage, Standing, Streamed, SyncSources, Wait, WaitReason, WriteSets, advance, estimate,
-    next_batch, outline,
+    Round, RoundError, Rules, Stage, Standing, Streamed, SyncSources, Wait, WaitReason, WriteSets,
+    advance, estimate, next_batch, outline, round,
 };
 pub use node::{Capacity, Node, NodeAddresses, NodeId, NodeIndex, NodeState, Zone};
 pub use partition::{

@@ -19,6 +19,7 @@
 //! | [`change`], [`apply`] | the step to the next epoch |
 //! | [`plan`] | which moves lead to what is desired, and which of them begin now |
 //! | [`cancel`] | which moves under way are called off |
+//! | [`mod@round`] | all of that in one, for who needs nobody's approval |
 //! | [`swap`] | from one row of owners to another, one at a time |
 //! | [`members`] | who is a member on the way |
 //! | [`limits`], [`room`] | how many moves run at once |
@@ -41,6 +42,7 @@ mod members;
 mod plan;
 mod record;
 mod room;
+mod round;
 mod sets;
 mod sources;
 mod stage;
@@ -59,6 +61,7 @@ pub use id::{InvalidMoveId, MoveId};
 pub use limits::MoveLimits;
 pub use plan::{Batch, Desired, next_batch, outline};
 pub use record::Move;
+pub use round::{Round, RoundError, round};
 pub use sets::{OwnerSet, WriteSets};
 pub use sources::SyncSources;
 pub use stage::{InvalidStage, Stage};

@@ -186,36 +186,32 @@ fn clock(context: &Value) -> Option<VersionVector> {
 
 fn refused(node: &Endpoint, status: StatusCode, body: &Value) -> Reply {
     let error = &body["error"];
-    let outcome = if error["outcome"] == "rejected" {
-        Outcome::Rejected
-    } else {
-        Outcome::Unknown
+    let refusal = Refusal {
+        code: error["code"].as_str().unwrap_or("none").to_owned(),
+        retryable: error["retryable"] == true,
+        message: format!("{} answered {status}: {body}", node.pod),
     };
-    Reply {
-        outcome,
-        context: None,
-        refusal: Some(Refusal {
-            code: error["code"].as_str().unwrap_or("none").to_owned(),
-            retryable: error["retryable"] == true,
-            message: format!("{} answered {status}: {body}", node.pod),
-        }),
-    }
+    failed(error["outcome"] == "rejected", refusal)
 }
 
 fn unanswered(node: &Endpoint, error: &reqwest::Error) -> Reply {
-    let outcome = if error.is_connect() {
-        Outcome::Rejected
-    } else {
-        Outcome::Unknown
+    let refusal = Refusal {
+        code: super::CONNECTION.to_owned(),
+        retryable: true,
+        message: format!("{}: {error}", node.pod),
     };
+    failed(error.is_connect(), refusal)
+}
+
+fn failed(is_rejected: bool, refusal: Refusal) -> Reply {
     Reply {
-        outcome,
+        outcome: if is_rejected {
+            Outcome::Rejected
+        } else {
+            Outcome::Unknown
+        },
         context: None,
-        refusal: Some(Refusal {
-            code: super::CONNECTION.to_owned(),
-            retryable: true,
-            message: format!("{}: {error}", node.pod),
-        }),
+        refusal: Some(refusal),
     }
 }
 

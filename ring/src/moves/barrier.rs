@@ -11,6 +11,7 @@
 use super::evidence::Evidence;
 use super::record::Move;
 use crate::node::{NodeId, NodeIndex};
+use crate::partition::ReplicationFactor;
 use crate::placement::Placement;
 
 /// The smallest quorums that a promise rests on: of all keyspaces whose R and W overlap, and of
@@ -24,6 +25,15 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Where everybody asks for majorities of so many owners.
+    pub fn of_majorities(owners: ReplicationFactor) -> Self {
+        let majority = owners.get() / 2 + 1;
+        Self {
+            read_min: majority,
+            write_min: majority,
+        }
+    }
+
     /// How many owners must not be left behind: with as many, a stale request could succeed.
     pub(crate) fn too_many_behind(self) -> usize {
         usize::from(self.read_min.min(self.write_min)).max(1)

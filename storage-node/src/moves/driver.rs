@@ -58,7 +58,7 @@ enum JobId {
 /// What there is room for a few of at a time. Comparisons wait for each other's pauses, and must not keep streams from
 /// using the whole rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Room {
+enum Slot {
     Streams,
     Comparisons,
     Erasures,
@@ -72,12 +72,12 @@ enum Work {
 }
 
 impl Work {
-    fn room(&self) -> Room {
+    fn slot(&self) -> Slot {
         match self {
-            Self::Erase(_) => Room::Erasures,
+            Self::Erase(_) => Slot::Erasures,
             Self::Duty(job) => match job.duty {
-                Duty::Fill(_) => Room::Streams,
-                Duty::Verify(_) | Duty::Drain(_) => Room::Comparisons,
+                Duty::Fill(_) => Slot::Streams,
+                Duty::Verify(_) | Duty::Drain(_) => Slot::Comparisons,
             },
         }
     }
@@ -121,7 +121,7 @@ impl Moves {
     async fn work(&self) {
         let Inner { parts, board } = &*self.0;
         let mut running: FuturesUnordered<BoxFuture<'static, JobId>> = FuturesUnordered::new();
-        let mut under_way: BTreeMap<JobId, Room> = BTreeMap::new();
+        let mut under_way: BTreeMap<JobId, Slot> = BTreeMap::new();
         let mut resting: BTreeMap<JobId, Instant> = BTreeMap::new();
         loop {
             let seen = parts.placement.epoch();
@@ -136,10 +136,10 @@ impl Moves {
             let now = parts.clock.now();
             for (id, work) in jobs {
                 let rests = resting.get(&id).is_some_and(|until| now < *until);
-                let room = work.room();
-                if !rests && self.has_room_for((id, room), &under_way) {
+                let slot = work.slot();
+                if !rests && self.has_room_for((id, slot), &under_way) {
                     resting.remove(&id);
-                    under_way.insert(id, room);
+                    under_way.insert(id, slot);
                     running.push(Box::pin(self.clone().perform(id, work)));
                 }
             }
@@ -163,14 +163,14 @@ impl Moves {
     }
 
     /// One job of a partition at a time, whichever.
-    fn has_room_for(&self, (id, room): (JobId, Room), under_way: &BTreeMap<JobId, Room>) -> bool {
-        let limit = match room {
-            Room::Streams => self.0.parts.options.streams,
-            Room::Comparisons => COMPARISONS,
-            Room::Erasures => 1,
+    fn has_room_for(&self, (id, slot): (JobId, Slot), under_way: &BTreeMap<JobId, Slot>) -> bool {
+        let limit = match slot {
+            Slot::Streams => self.0.parts.options.streams,
+            Slot::Comparisons => COMPARISONS,
+            Slot::Erasures => 1,
         };
         let same_partition = |other: &JobId| partition_of(*other) == partition_of(id);
-        let alike = under_way.values().filter(|other| **other == room);
+        let alike = under_way.values().filter(|other| **other == slot);
         alike.count() < limit && !under_way.keys().any(same_partition)
     }
 
@@ -184,15 +184,16 @@ impl Moves {
 
     /// All that is left to do.
     fn jobs(&self) -> BTreeMap<JobId, Work> {
-        if self.0.parts.placement.current().is_none() {
+        let store = &self.0.parts.placement;
+        let Some(placement) = store.current() else {
             return BTreeMap::new(); // what is held is not known yet
-        }
+        };
         // Also by a node that is no member any more.
         let released = self.0.parts.replica.released().into_iter();
         let mut jobs: BTreeMap<_, _> = released
             .map(|at| (JobId::Erase(at), Work::Erase(at)))
             .collect();
-        let Some((placement, own)) = self.here() else {
+        let Some(own) = store.own_index(&placement) else {
             return jobs;
         };
         for it in placement.moves() {

@@ -75,7 +75,7 @@ impl Puller<'_> {
             // Each side pays while the other does: one after the other they would both fall behind.
             let (taken, (), next) = join3(
                 self.merge_page(job, &page),
-                throttle.spend(bytes_of(&page)),
+                throttle.spend(page.bytes()),
                 self.after(job, from, &page),
             )
             .await;
@@ -149,7 +149,7 @@ impl Puller<'_> {
             serving: page.serving,
             last: page.last.clone(),
             keys: page.states.len() as u64,
-            bytes: bytes_of(page) as u64,
+            bytes: page.bytes() as u64,
         })
     }
 
@@ -172,8 +172,4 @@ impl Puller<'_> {
         };
         self.replica.merge(merge).await.map(drop)
     }
-}
-
-fn bytes_of(page: &StatesPage) -> usize {
-    page.states.iter().map(StoredState::bytes).sum()
 }

@@ -186,6 +186,17 @@ pub struct StatesPage {
     pub copy_bytes: u64,
 }
 
+impl StatesPage {
+    /// Bytes of its states and their keys, about as many as it takes on its way to another node.
+    pub(crate) fn bytes(&self) -> usize {
+        let bytes = |stored: &StoredState| {
+            let key = stored.keyspace.as_str().len() + stored.key.as_bytes().len();
+            key + stored.state.len()
+        };
+        self.states.iter().map(bytes).sum()
+    }
+}
+
 /// A key and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredState {
@@ -195,13 +206,6 @@ pub struct StoredState {
     pub key: Key,
     /// The state, in causality's encoding.
     pub state: Bytes,
-}
-
-impl StoredState {
-    /// Bytes of all of it, about as many as it takes on its way to another node.
-    pub(crate) fn bytes(&self) -> usize {
-        self.keyspace.as_str().len() + self.key.as_bytes().len() + self.state.len()
-    }
 }
 
 /// One key's digest, for comparing replicas.

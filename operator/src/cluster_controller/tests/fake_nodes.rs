@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use annulus_ring::{MoveReport, NodeId, Placement, Streamed};
+use annulus_ring::{NodeId, Placement};
 use parking_lot::Mutex;
 
 use crate::crd::NodePhase;
-use crate::node_client::{
-    HeldPlacement, MoveProgress, MovesReport, NodeClient, NodeError, NodeReport,
-};
+use crate::fixtures::moves_done;
+use crate::node_client::{HeldPlacement, MovesReport, NodeClient, NodeError, NodeReport};
 
 /// Nodes by the address of their pod. What they hold is their disk.
 #[derive(Clone, Default)]
@@ -33,35 +32,11 @@ impl FakeNode {
         let Some(held) = &self.placement else {
             return MovesReport::default();
         };
-        let mine = |index| held.node(index).id == self.id;
-        let all: Vec<NodeId> = held.nodes().iter().map(|node| node.id).collect();
-        let moves = held.moves().iter();
-        // Where nobody joins, those that stay synchronise.
-        let concerns = |it: &&annulus_ring::Move| {
-            let both = it.add.into_iter().chain(it.remove);
-            both.chain(held.syncers(it)).any(mine)
-        };
-        let moves = moves.filter(concerns);
-        let done = |id| MoveProgress {
-            report: MoveReport {
-                id,
-                ready: !self.idle,
-                streamed: Streamed {
-                    bytes: 1,
-                    keys: 1,
-                    from: all.clone(),
-                },
-                verified: all.clone(),
-                drained: all.clone(),
-                cleaned: true,
-            },
-            expected_bytes: 2,
-            problem: String::new(),
-        };
-        MovesReport {
-            acked: held.epoch(),
-            moves: moves.map(|it| done(it.id)).collect(),
+        let mut done = moves_done(held, self.id);
+        for it in &mut done.moves {
+            it.report.ready = !self.idle;
         }
+        done
     }
 }
 

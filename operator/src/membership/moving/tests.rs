@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use annulus_ring::{
-    MoveLimits, MoveReport, NodeId, NodeState, Placement, RingEpoch, Rules, Streamed,
-};
+use annulus_ring::{MoveLimits, NodeId, NodeState, Placement, RingEpoch, Rules};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -14,7 +12,7 @@ use uuid::Uuid;
 use super::*;
 use crate::crd::NodePhase;
 use crate::membership::{Finding, Founder, ObservedNode, Plan, Seat, Step, found, next};
-use crate::node_client::{HeldPlacement, MoveProgress, MovesReport, NodeReport};
+use crate::node_client::{HeldPlacement, MovesReport, NodeReport};
 
 const PARTITIONS: u32 = 32;
 const REPLACE_AFTER: Duration = Duration::from_secs(900);

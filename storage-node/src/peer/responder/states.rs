@@ -11,7 +11,7 @@ use super::{RETRY_AFTER, Responder, in_time};
 use crate::mistake::{self, Mistake};
 use crate::moves::Direction;
 use crate::overload::Throttle as _;
-use crate::replica::{StatesPage, StoredState};
+use crate::replica::StatesPage;
 
 /// The most that one page takes, whatever the caller asks for, unless a single state is larger.
 const MAX_PAGE_BYTES: usize = 4 << 20;
@@ -69,8 +69,7 @@ impl Responder {
         let bytes = bytes.min(usize::try_from(most).unwrap_or(usize::MAX));
         let states = self.0.replica.states(partition, after, bytes);
         let page = in_time(deadline, states).await??;
-        let given = page.states.iter().map(StoredState::bytes).sum();
-        in_time(deadline, pace.towards(Direction::Out).spend(given)).await?;
+        in_time(deadline, pace.towards(Direction::Out).spend(page.bytes())).await?;
         Ok(page)
     }
 }

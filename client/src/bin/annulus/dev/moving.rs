@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use annulus_ring::{
-    Capacity, Desired, Evidence, MoveLimits, Node, NodeReport, NodeState, Placement, Rules,
-    Standing, advance, next_batch,
+    Capacity, Desired, Evidence, MoveLimits, Node, NodeReport, NodeState, Placement, Round, Rules,
+    Standing, round,
 };
 
 use super::founding::{Report, Reports};
@@ -39,24 +39,13 @@ pub(crate) fn next_epoch(
         replication_factor: ring.replication_factor(),
         gone: &BTreeSet::new(),
     };
-    let batch = next_batch(ring, &desired, MoveLimits::default());
-    let batch = batch.map_err(|error| error.to_string())?;
-    let majority = ring.replication_factor().get() / 2 + 1;
-    let rules = Rules {
-        read_min: majority,
-        write_min: majority,
-    };
-    let stages = advance(ring, &evidence(ring, reports), rules, &batch.cancel);
-    let changes = [stages.changes, batch.changes].concat();
-    if !changes.is_empty() {
-        let next = ring.apply(&changes).map_err(|error| error.to_string())?;
-        return Ok(Next::Epoch(Box::new(next)));
-    }
-    let is_reached = batch.left == 0 && ring.moves().is_empty() && Wanted::of(ring) == *wanted;
-    Ok(if is_reached {
-        Next::Reached
-    } else {
-        Next::Wait
+    let rules = Rules::of_majorities(ring.replication_factor());
+    let bounds = (rules, MoveLimits::default());
+    let round = round(ring, &desired, &evidence(ring, reports), bounds);
+    Ok(match round.map_err(|error| error.to_string())? {
+        Round::Next(next) => Next::Epoch(next),
+        Round::Settled if Wanted::of(ring) == *wanted => Next::Reached,
+        Round::Settled | Round::Waits(_) => Next::Wait,
     })
 }
 

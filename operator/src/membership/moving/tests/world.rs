@@ -1,6 +1,7 @@
 //! An API server and nodes in one process, for tests of what is decided.
 
 use super::*;
+use crate::fixtures::moves_done;
 
 #[derive(Clone)]
 pub(super) struct Disk {
@@ -200,39 +201,11 @@ impl World {
         let Some(held) = &disk.holds else {
             return MovesReport::default();
         };
-        let named = |index| held.node(index).id == disk.id;
-        let moves = held.moves().iter();
-        // Where nobody joins, those that stay synchronise.
-        let concerns = |it: &&annulus_ring::Move| {
-            let both = it.add.into_iter().chain(it.remove);
-            both.chain(held.syncers(it)).any(named)
-        };
-        let moves = moves.filter(concerns);
-        let all: Vec<NodeId> = held.nodes().iter().map(|node| node.id).collect();
-        let done = |id| MoveProgress {
-            report: MoveReport {
-                id,
-                ready: true,
-                streamed: Streamed {
-                    bytes: 400,
-                    keys: 4,
-                    from: all.clone(),
-                },
-                verified: all.clone(),
-                drained: all.clone(),
-                cleaned: true,
-            },
-            expected_bytes: 1_000,
-            problem: String::new(),
-        };
-        MovesReport {
-            acked: held.epoch(),
-            moves: if self.idle.contains(name) {
-                Vec::new()
-            } else {
-                moves.map(|it| done(it.id)).collect()
-            },
+        let mut done = moves_done(held, disk.id);
+        if self.idle.contains(name) {
+            done.moves.clear();
         }
+        done
     }
 
     pub(super) fn plan(&self) -> Plan {

@@ -1,0 +1,110 @@
+//! One round of whoever changes a ring: the moves that begin, the stages that change, and the placement that follows
+//! of both. For those to whom every plan may begin at once; the operator waits for approvals in between.
+
+use thiserror::Error;
+
+use super::advance::advance;
+use super::apply::ApplyError;
+use super::barrier::Rules;
+use super::evidence::Evidence;
+use super::limits::MoveLimits;
+use super::plan::{Desired, next_batch};
+use super::wait::Wait;
+use crate::placement::Placement;
+use crate::transfer_plan::PlanError;
+
+/// What a round comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Round {
+    /// The ring is as is desired.
+    Settled,
+    /// Nodes have something to do first.
+    Waits(Vec<Wait>),
+    /// The next epoch: to be recorded, and handed to the nodes.
+    Next(Box<Placement>),
+}
+
+/// Why there is no round. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RoundError {
+    /// No plan leads to what is desired.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// What was planned makes no placement.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+/// Decides from the placement, what is desired and what nodes report. Nothing is remembered between rounds.
+pub fn round(
+    placement: &Placement,
+    desired: &Desired<'_>,
+    evidence: &Evidence,
+    (rules, limits): (Rules, MoveLimits),
+) -> Result<Round, RoundError> {
+    let batch = next_batch(placement, desired, limits)?;
+    let stages = advance(placement, evidence, rules, &batch.cancel);
+    let changes = [stages.changes, batch.changes].concat();
+    if !changes.is_empty() {
+        return Ok(Round::Next(Box::new(placement.apply(&changes)?)));
+    }
+    Ok(if batch.left == 0 && placement.moves().is_empty() {
+        Round::Settled
+    } else {
+        Round::Waits(stages.waits)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::node::Node;
+    use crate::placement::tests::document;
+    use crate::transfer_plan::found;
+
+    fn go(ring: &Placement, nodes: &[Node]) -> Result<Round, RoundError> {
+        let none = BTreeSet::new();
+        let desired = Desired {
+            nodes,
+            replication_factor: ring.replication_factor(),
+            gone: &none,
+            away: &none,
+        };
+        let rules = Rules::of_majorities(ring.replication_factor());
+        round(
+            ring,
+            &desired,
+            &Evidence::default(),
+            (rules, MoveLimits::default()),
+        )
+    }
+
+    #[test]
+    fn a_ring_rests_begins_to_change_and_waits_for_its_nodes() {
+        let of = document();
+        let (all, few) = (&of.nodes, &of.nodes[..3]);
+        let found = found(
+            of.cluster_id,
+            of.hash_seed,
+            of.partitions,
+            of.replication_factor,
+            few,
+        );
+        let ring = found.unwrap();
+        assert_eq!(go(&ring, few), Ok(Round::Settled));
+        let Ok(Round::Next(next)) = go(&ring, all) else {
+            panic!("a node is to join");
+        };
+        assert!(next.epoch() > ring.epoch() && !next.moves().is_empty());
+        let Ok(Round::Waits(waits)) = go(&next, all) else {
+            panic!("nobody has reported anything");
+        };
+        assert_eq!(waits.len(), next.moves().len());
+        let refused = go(&ring, &few[..1]);
+        let Err(RoundError::Plan(PlanError::TooFewNodes { .. })) = refused else {
+            panic!("one node can't hold two copies: {refused:?}");
+        };
+    }
+}
