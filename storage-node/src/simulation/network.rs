@@ -453,9 +453,11 @@ fn answer_of(reply: &reply::Body) -> Option<Answered> {
     match reply {
         reply::Body::Read(read) => Some(is_there(read.state.is_some())),
         reply::Body::Digest(digest) => Some(is_there(digest.digest.is_some())),
-        // Of hints it is the least that they say.
-        reply::Body::Merge(_) | reply::Body::DeliverHints(_) | reply::Body::KeepSloppy(_) => {
-            Some(Answered::Merged)
+        reply::Body::Merge(_) | reply::Body::KeepSloppy(_) => Some(Answered::Merged),
+        reply::Body::DeliverHints(delivered) => {
+            let mut outcomes = delivered.outcomes();
+            let is_any = outcomes.any(|outcome| outcome == HintOutcome::Applied);
+            is_any.then_some(Answered::Merged)
         }
         reply::Body::Write(_) => Some(Answered::Written),
         reply::Body::ScanStates(_) => Some(Answered::Page),

@@ -1,5 +1,5 @@
 //! I14: a copy is deleted when its node has no part in the partition any more; and by who leaves it only after the new
-//! owners have, on disk, everything that it had.
+//! owners have, on disk, every write that it had.
 
 use annulus_causality::VersionVector;
 use annulus_node::simulation::{Erased, SimCluster, UNSYNCED_KEYSPACE};
@@ -7,6 +7,7 @@ use annulus_node::storage::key_encoding;
 use annulus_ring::{Move, Stage};
 
 use super::acknowledged_is_on_disk::is_on_disk;
+use super::dots_are_unique::DotsAreUnique;
 use super::reaped_was_everywhere::ReapedWasEverywhere;
 use crate::broken::Broken;
 
@@ -14,7 +15,7 @@ use crate::broken::Broken;
 pub(super) fn erased(
     cluster: &SimCluster,
     erased: &Erased,
-    reaped: &ReapedWasEverywhere,
+    (dots, reaped): (&DotsAreUnique, &ReapedWasEverywhere),
     loses_disks: bool,
 ) -> Result<(), Broken> {
     let Erased {
@@ -49,7 +50,7 @@ pub(super) fn erased(
         let mut had = VersionVector::new();
         events
             .map(|(actor, counter)| actor.dot(counter))
-            .filter(|dot| !reaped.covers(stored, *dot))
+            .filter(|dot| dots.is_of_a_write(stored, *dot) && !reaped.covers(stored, *dot))
             .for_each(|dot| had.insert(dot));
         let layout = cluster.layout();
         let holders = owners.iter().filter(|owner| {

@@ -59,4 +59,10 @@ impl DotsAreUnique {
         }
         Ok(())
     }
+
+    /// Whether a write made the event; if not, a vnode that had forgotten (rule V4), and nobody else needs to know it.
+    pub(super) fn is_of_a_write(&self, stored_key: &[u8], dot: Dot) -> bool {
+        let named = self.0.get(stored_key);
+        named.is_some_and(|named| named.contains_key(&dot))
+    }
 }

@@ -245,7 +245,8 @@ impl Observer for Invariants {
     fn erased(&self, erased: &Erased) {
         let mut inner = self.0.lock();
         if let Some(it) = inner.cluster.clone() {
-            let found = copies_end_late::erased(&it.cluster, erased, &inner.reaped, it.loses_disks);
+            let known = (&inner.dots, &inner.reaped);
+            let found = copies_end_late::erased(&it.cluster, erased, known, it.loses_disks);
             inner.look(found);
         }
     }
