@@ -314,10 +314,11 @@ impl Operator {
             gone: wishes.destroyed(),
             away: &away,
         };
-        // As long as those that join are not known to all, those that leave may be needed.
-        let stay = with_leavers(ring, &nodes, wishes.destroyed());
+        // As long as those that join are not known to all, those that leave may be needed, and those that are gone.
+        let (stay, none) = (with_leavers(ring, &nodes), BTreeSet::new());
         let later = Desired {
             nodes: &stay,
+            gone: &none,
             ..desired
         };
         let planned = match next_batch(ring, &desired, LIMITS) {
@@ -404,16 +405,24 @@ impl Operator {
     }
 }
 
-/// The members to be, and all that are members now and not destroyed.
-fn with_leavers(ring: &Placement, wanted: &[Node], destroyed: &BTreeSet<NodeId>) -> Vec<Node> {
+/// The members to be, and all that are members now: those that take vnodes go on doing so.
+fn with_leavers(ring: &Placement, wanted: &[Node]) -> Vec<Node> {
+    let takes = |node: &Node| node.state == NodeState::Active;
+    let members = wanted.iter().map(|node| {
+        let held = ring.node_by_id(node.id).filter(|held| takes(held));
+        let state = held.map_or(node.state, |held| held.state);
+        Node {
+            state,
+            ..node.clone()
+        }
+    });
     let is_wanted = |node: &Node| wanted.iter().any(|one| one.id == node.id);
-    let members = ring.nodes().iter();
-    let leave = members.filter(|node| !is_wanted(node) && !destroyed.contains(&node.id));
-    let leave = leave.map(|node| Node {
+    let leavers = ring.nodes().iter().filter(|node| !is_wanted(node));
+    let leavers = leavers.map(|node| Node {
         state: NodeState::Active,
         ..node.clone()
     });
-    wanted.iter().cloned().chain(leave).collect()
+    members.chain(leavers).collect()
 }
 
 /// The moves of a placement.
