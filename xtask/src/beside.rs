@@ -1,5 +1,8 @@
 //! A command that runs beside the steps of a task, at the lowest priority, on what they leave of the
 //! processors. Its output is kept and printed when it is waited for.
+//!
+//! Linux weighs sessions against each other before it looks at niceness (autogroups, sched(7)), and a cluster under test has
+//! sessions of its own. So the command gets one too, of the lowest weight; and it ends with whoever started it.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -8,6 +11,9 @@ use std::process::{Child, Command};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{root, target};
+
+/// Where sessions are not weighed, nothing can be set.
+const IN_ITS_OWN_SESSION: &str = "echo 19 2>/dev/null >/proc/self/autogroup; exec nice -n 19 \"$@\"";
 
 /// Such a command, under way. Dropped, it is still waited for: nothing is left running.
 pub(crate) struct Beside {
@@ -20,8 +26,9 @@ impl Beside {
     pub(crate) fn start(name: &str, command: &Command) -> Result<Self> {
         let log = target().join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("create {}", log.display()))?;
-        let mut nice = Command::new("nice");
-        nice.args(["-n", "19"]).arg(command.get_program());
+        let mut nice = Command::new("setsid");
+        nice.args(["setpriv", "--pdeathsig", "TERM", "sh", "-c"]);
+        nice.args([IN_ITS_OWN_SESSION, "sh"]).arg(command.get_program());
         nice.args(command.get_args()).current_dir(root());
         for (key, value) in command.get_envs() {
             if let Some(value) = value {
