@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use crate::cache::{root, target};
 
 /// Where sessions are not weighed, nothing can be set.
-const IN_ITS_OWN_SESSION: &str = "echo 19 2>/dev/null >/proc/self/autogroup; exec nice -n 19 \"$@\"";
+const IN_ITS_OWN_SESSION: &str =
+    "echo 19 2>/dev/null >/proc/self/autogroup; exec nice -n 19 \"$@\"";
 
 /// Such a command, under way. Dropped, it is still waited for: nothing is left running.
 pub(crate) struct Beside {
@@ -28,7 +29,8 @@ impl Beside {
         let file = File::create(&log).with_context(|| format!("create {}", log.display()))?;
         let mut nice = Command::new("setsid");
         nice.args(["setpriv", "--pdeathsig", "TERM", "sh", "-c"]);
-        nice.args([IN_ITS_OWN_SESSION, "sh"]).arg(command.get_program());
+        nice.args([IN_ITS_OWN_SESSION, "sh"])
+            .arg(command.get_program());
         nice.args(command.get_args()).current_dir(root());
         for (key, value) in command.get_envs() {
             if let Some(value) = value {

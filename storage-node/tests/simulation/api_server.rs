@@ -171,7 +171,8 @@ impl ApiServer {
     pub(crate) fn restore(&self, newest_in_reach: RingEpoch) {
         let mut state = self.state.lock();
         let issued = self.cluster.layout().current();
-        if state.forgets == 0 || newest_in_reach < issued.epoch() {
+        let can_tell = newest_in_reach >= issued.epoch() && Instant::now() >= state.away_until;
+        if state.forgets == 0 || !can_tell {
             return;
         }
         let epoch = RingEpoch(issued.epoch().0.saturating_sub(state.forgets).max(1));

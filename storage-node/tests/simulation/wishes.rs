@@ -52,6 +52,7 @@ pub(crate) struct Wishes {
     nodes: u16,
     seats: BTreeMap<u16, Seat>,
     factor: u8,
+    usual_factor: u8,
     /// As it was before the last change.
     before: Option<(BTreeMap<u16, Seat>, u8)>,
     /// Nodes that are gone for good, with their disks.
@@ -63,10 +64,12 @@ pub(crate) struct Wishes {
 impl Wishes {
     /// The first nodes, as they are.
     pub(crate) fn of(members: u16, spares: u16, factor: u16) -> Self {
+        let factor = u8::try_from(factor.min(members)).expect("a few");
         Self {
             nodes: members + spares,
             seats: (1..=members).map(|number| (number, Seat::USUAL)).collect(),
-            factor: u8::try_from(factor.min(members)).expect("a few"),
+            factor,
+            usual_factor: factor,
             before: None,
             destroyed: BTreeSet::new(),
             cancelled: BTreeSet::new(),
@@ -162,7 +165,8 @@ impl Wishes {
             55..67 => self.drain(chance),
             67..77 => self.undo(),
             77..84 => self.resize(chance),
-            84..90 => self.rezone(chance),
+            84..89 => self.rezone(chance),
+            89..94 => self.change_factor(),
             _ => self.cancel(chance, ring),
         }
     }
@@ -230,6 +234,21 @@ impl Wishes {
         let seat = self.seats.get_mut(&number)?;
         seat.zone = chance.within(0..ZONES);
         Some(format!("n{number} is in zone {}", seat.zone))
+    }
+
+    /// One copy less of everything, or as many as at first.
+    fn change_factor(&mut self) -> Option<String> {
+        let other = if self.factor == self.usual_factor {
+            self.usual_factor - 1
+        } else {
+            self.usual_factor
+        };
+        if other < 2 || self.active().len() < usize::from(other) {
+            return None;
+        }
+        self.keep();
+        self.factor = other;
+        Some(format!("there are to be {other} copies"))
     }
 
     fn cancel(&mut self, chance: &Chance, ring: &Placement) -> Option<String> {
