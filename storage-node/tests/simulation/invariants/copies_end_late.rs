@@ -1,4 +1,4 @@
-//! I14: a copy is deleted when its node has no part in the partition any more; and by who leaves it only after the new
+//! I14: a copy is deleted when its node has no part in the partition any more, or begins again; and by who leaves it only after the new
 //! owners have, on disk, every write that it had.
 
 use annulus_causality::VersionVector;
@@ -24,8 +24,16 @@ pub(super) fn erased(
     let issued = cluster.layout().current();
     let own = issued.index_of(*node);
     let mut targets = issued.write_sets(*partition).targets();
-    if own.is_some_and(|own| targets.any(|target| target == own)) {
-        let what = format!("{node} deletes its copy of {partition}, and writes are sent to it");
+    // Nobody reads from who joins before it serves: the old owners have all that it had.
+    let joins = |it: &Move| it.add == own && !it.stage.serves_new();
+    let may_begin_again = issued.move_of(*partition).is_some_and(joins);
+    if !may_begin_again && own.is_some_and(|own| targets.any(|target| target == own)) {
+        let held = cluster.node(*node).held_placement();
+        let held = held.map(|held| held.epoch());
+        let what = format!(
+            "{node} deletes its copy of {partition}, holding {held:?}, and {} sends it writes",
+            issued.epoch()
+        );
         return Err(broken(what));
     }
     let Some(held) = cluster.node(*node).held_placement() else {
