@@ -314,10 +314,12 @@ impl Operator {
             gone: wishes.destroyed(),
             away: &away,
         };
-        // As long as those that join are not known to all, those that leave may be needed, and those that are gone.
+        // As long as those that join are not known to all, those that leave may be needed, and those that are gone; and
+        // there can't be more copies.
         let (stay, none) = (with_leavers(ring, &nodes), BTreeSet::new());
         let later = Desired {
             nodes: &stay,
+            replication_factor: ring.replication_factor(),
             gone: &none,
             ..desired
         };

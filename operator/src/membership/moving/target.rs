@@ -31,6 +31,8 @@ pub(super) struct Target {
     now: Members,
     end: Members,
     replication_factor: ReplicationFactor,
+    /// The same, or what the ring has, until enough nodes have joined for more.
+    replication_factor_now: ReplicationFactor,
     displaces: bool,
 }
 
@@ -42,21 +44,33 @@ struct Members {
     away: BTreeSet<NodeId>,
 }
 
+impl Members {
+    fn are_enough_for(&self, copies: ReplicationFactor) -> bool {
+        let nodes = self.nodes.iter();
+        let active = nodes.filter(|node| node.state == NodeState::Active);
+        active.count() >= usize::from(copies.get())
+    }
+}
+
 impl Target {
     /// What the next epoch is to lead to.
     pub(super) fn on_the_way(&self) -> RingDesired<'_> {
-        self.desired(&self.now)
+        self.desired(&self.now, self.replication_factor_now)
     }
 
     /// What the ring is to be in the end, as far as its nodes are known.
     pub(super) fn goal(&self) -> RingDesired<'_> {
-        self.desired(&self.end)
+        self.desired(&self.end, self.replication_factor)
     }
 
-    fn desired<'a>(&'a self, members: &'a Members) -> RingDesired<'a> {
+    fn desired<'a>(
+        &'a self,
+        members: &'a Members,
+        replication_factor: ReplicationFactor,
+    ) -> RingDesired<'a> {
         RingDesired {
             nodes: &members.nodes,
-            replication_factor: self.replication_factor,
+            replication_factor,
             gone: &members.gone,
             away: &members.away,
         }
@@ -80,6 +94,8 @@ pub(super) fn target(
     desired: &Desired,
     losses: &Losses,
 ) -> Target {
+    let replication_factor =
+        ReplicationFactor::new(desired.replication_factor).unwrap_or(ring.replication_factor());
     let mut making = Making {
         ring,
         observed,
@@ -93,8 +109,8 @@ pub(super) fn target(
             waits: Vec::new(),
             now: Members::default(),
             end: Members::default(),
-            replication_factor: ReplicationFactor::new(desired.replication_factor)
-                .unwrap_or(ring.replication_factor()),
+            replication_factor,
+            replication_factor_now: replication_factor,
             displaces: false,
         },
     };
@@ -246,15 +262,12 @@ impl Making<'_> {
         }
     }
 
-    /// While new nodes are on their way in, those that leave stay as they are where too few others would be left: without
-    /// them there is no plan, and without a plan nobody becomes a member.
+    /// While new nodes are on their way in, those that leave stay as they are where too few others would be left, and
+    /// so does the number of copies: else there is no plan, and without a plan nobody becomes a member.
     fn hold_leavers(&mut self) {
         let target = &mut self.target;
-        let active = target.now.nodes.iter();
-        let active = active.filter(|node| node.state == NodeState::Active);
         let are_coming = !target.joining.is_empty() || !target.awaited.is_empty();
-        let needed = usize::from(target.replication_factor.get());
-        if !are_coming || active.count() >= needed {
+        if !are_coming || target.now.are_enough_for(target.replication_factor) {
             return;
         }
         let takes = |member: &&Node| {
@@ -271,6 +284,11 @@ impl Making<'_> {
             }
             let wait = format!("{} stays until the new nodes have joined", member.name);
             target.waits.push(wait);
+        }
+        if !target.now.are_enough_for(target.replication_factor) {
+            target.replication_factor_now = self.ring.replication_factor();
+            let wait = "more copies are made once the new nodes have joined";
+            target.waits.push(wait.to_owned());
         }
     }
 

@@ -387,6 +387,22 @@ fn weights_and_copies_may_change() {
 }
 
 #[test]
+fn copies_may_grow_with_the_nodes() {
+    for (nodes, copies) in [(1, 3), (2, 3), (2, 4)] {
+        let mut world = World::new(5, 1);
+        world.desired.replication_factor = u8::try_from(nodes).unwrap();
+        world.settle();
+        world.scale(nodes);
+        world.settle();
+        world.desired.replication_factor = copies;
+        world.scale(usize::from(copies));
+        world.settle();
+        world.is_as_desired();
+        assert_eq!(world.ring.replication_factor().get(), copies);
+    }
+}
+
+#[test]
 fn what_is_left_goes_down_to_nothing() {
     let mut world = World::new(4, 1);
     world.scale(5);
