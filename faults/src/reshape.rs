@@ -60,7 +60,7 @@ fn next(placement: &Placement, members: &[Node], evidence: &Evidence) -> Result<
         gone: &BTreeSet::new(),
         away: &BTreeSet::new(),
     };
-    let rules = Rules::of_majorities(placement.replication_factor());
+    let rules = Rules::of_majorities(placement);
     let bounds = (rules, MoveLimits::default());
     round(placement, &desired, evidence, bounds).context("decide on the next epoch")
 }

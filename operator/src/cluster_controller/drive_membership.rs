@@ -354,8 +354,9 @@ fn is_empty(view: &NodeView, ring: Option<&Placement>) -> bool {
 
 fn desired(cluster: &ValidCluster, world: &World) -> Desired {
     let ring = world.ring.placement();
+    // While the number of copies grows, most partitions have fewer than the ring is to have.
     let factor = ring.map_or(cluster.replication_factor, |ring| {
-        ring.replication_factor().get()
+        ring.fewest_owners().min(ring.replication_factor().get())
     });
     Desired {
         cluster: cluster.name.clone(),

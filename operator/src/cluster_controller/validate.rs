@@ -165,9 +165,9 @@ impl ValidCluster {
         })
     }
 
-    /// The smallest quorums that a promise rests on, with as many copies as the ring has and as the
-    /// spec asks for: the default ones, where they overlap.
-    pub(crate) fn rules(&self, ring_factor: u8) -> Rules {
+    /// The smallest quorums that a promise rests on, with as many copies as the spec asks for, and with the
+    /// fewest that there are now of a partition: the default ones, where they overlap.
+    pub(crate) fn rules(&self, fewest: u8) -> Rules {
         let of = |factor: u8| {
             let read = copies("read", &self.consistency.read, factor).unwrap_or(factor.into());
             let write = copies("write", &self.consistency.write, factor).unwrap_or(factor.into());
@@ -177,7 +177,7 @@ impl ValidCluster {
             let majority = usize::from(factor) / 2 + 1;
             (majority, majority)
         };
-        let (one, other) = (of(ring_factor), of(self.replication_factor));
+        let (one, other) = (of(fewest), of(self.replication_factor));
         let narrow = |copies: usize| u8::try_from(copies).unwrap_or(u8::MAX);
         Rules {
             read_min: narrow(one.0.min(other.0)),

@@ -11,7 +11,6 @@
 use super::evidence::Evidence;
 use super::record::Move;
 use crate::node::{NodeId, NodeIndex};
-use crate::partition::ReplicationFactor;
 use crate::placement::Placement;
 
 /// The smallest quorums that a promise rests on: of all keyspaces whose R and W overlap, and of
@@ -25,9 +24,9 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Where everybody asks for majorities of so many owners.
-    pub fn of_majorities(owners: ReplicationFactor) -> Self {
-        let majority = owners.get() / 2 + 1;
+    /// Where everybody asks for majorities of a partition's owners, and there are to be no fewer of them.
+    pub fn of_majorities(placement: &Placement) -> Self {
+        let majority = placement.fewest_owners() / 2 + 1;
         Self {
             read_min: majority,
             write_min: majority,

@@ -18,7 +18,8 @@ use crate::transfer_plan::PlanError;
 pub enum Round {
     /// The ring is as is desired.
     Settled,
-    /// Nodes have something to do first.
+    /// Nodes have something to do first: what, as far as moves under way tell. None is under way, and the list empty, as
+    /// long as the nodes that the next ones need are away.
     Waits(Vec<Wait>),
     /// The next epoch: to be recorded, and handed to the nodes.
     Next(Box<Placement>),
@@ -35,19 +36,22 @@ pub enum RoundError {
     Apply(#[from] ApplyError),
 }
 
-/// Decides from the placement, what is desired and what nodes report. Nothing is remembered between rounds.
+/// Decides from the placement, what is desired and what nodes report. Nothing is remembered between rounds. Moves under
+/// way go on where no plan leads to what is desired; that is told once there is nothing else to do.
 pub fn round(
     placement: &Placement,
     desired: &Desired<'_>,
     evidence: &Evidence,
     (rules, limits): (Rules, MoveLimits),
 ) -> Result<Round, RoundError> {
-    let batch = next_batch(placement, desired, limits)?;
+    let planned = next_batch(placement, desired, limits);
+    let batch = planned.as_ref().cloned().unwrap_or_default();
     let stages = advance(placement, evidence, rules, &batch.cancel);
     let changes = [stages.changes, batch.changes].concat();
     if !changes.is_empty() {
         return Ok(Round::Next(Box::new(placement.apply(&changes)?)));
     }
+    planned?;
     Ok(if batch.left == 0 && placement.moves().is_empty() {
         Round::Settled
     } else {
@@ -60,7 +64,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::moves::Change;
     use crate::node::Node;
+    use crate::partition::ReplicationFactor;
     use crate::placement::tests::document;
     use crate::transfer_plan::found;
 
@@ -72,13 +78,25 @@ mod tests {
             gone: &none,
             away: &none,
         };
-        let rules = Rules::of_majorities(ring.replication_factor());
+        let rules = Rules::of_majorities(ring);
         round(
             ring,
             &desired,
             &Evidence::default(),
             (rules, MoveLimits::default()),
         )
+    }
+
+    #[test]
+    fn quorums_are_of_as_many_owners_as_there_are_while_their_number_grows() {
+        let ring: Placement = document().try_into().unwrap();
+        let before = ring.fewest_owners();
+        assert_eq!(before, ring.replication_factor().get());
+        let more = ReplicationFactor::new(before + 2).unwrap();
+        let grows = ring.apply(&[Change::ReplicationFactor(more)]).unwrap();
+        assert_eq!(grows.fewest_owners(), before);
+        let rules = Rules::of_majorities(&grows);
+        assert_eq!(rules, Rules::of_majorities(&ring));
     }
 
     #[test]

@@ -115,6 +115,15 @@ impl Placement {
         }
     }
 
+    /// The fewest owners that a partition has, with its move or without it: while the replication factor changes,
+    /// others than it says.
+    pub fn fewest_owners(&self) -> u8 {
+        let sets = |partition| [self.old_owners(partition), self.new_owners(partition)];
+        let sizes = self.partitions().ids().flat_map(sets).map(|set| set.len());
+        let fewest = sizes.min().and_then(|size| u8::try_from(size).ok());
+        fewest.unwrap_or(self.replication_factor().get())
+    }
+
     fn other_owners(&self, it: &Move) -> OwnerSet<'_> {
         OwnerSet {
             row: self.owners(it.partition()),

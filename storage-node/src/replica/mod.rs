@@ -67,6 +67,8 @@ pub use rebuilding::{Origin, Page, Rebuilding, Source, owners_needed};
 #[cfg(feature = "simulation")]
 pub(crate) use record::decode as decode_record;
 #[cfg(feature = "simulation")]
+pub(crate) use stage::joined_key;
+#[cfg(feature = "simulation")]
 pub(crate) use stored_tree::recompute as recompute_tree;
 pub use tombstones::{
     Finding, Reclaim, ReclaimStep, Reclaimed, ScanPage, TombstoneFound, TombstoneRule,

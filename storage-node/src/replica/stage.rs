@@ -222,7 +222,8 @@ fn put(batch: &mut Batch, partition: PartitionId, rebuilding: &Rebuilding) {
     batch.put(Space::Meta, key_of(partition), text);
 }
 
-fn joined_key(partition: PartitionId) -> Bytes {
+/// Where a vnode keeps the name of the move that it was made for.
+pub(crate) fn joined_key(partition: PartitionId) -> Bytes {
     [JOINED_PREFIX, &partition.0.to_be_bytes()].concat().into()
 }
 

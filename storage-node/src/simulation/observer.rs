@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use annulus_causality::KeyState;
-use annulus_ring::{NodeId, PartitionId, RingEpoch};
+use annulus_ring::{MoveId, NodeId, PartitionId, RingEpoch};
 use bytes::Bytes;
 
 /// A node writes a key's record.
@@ -37,6 +37,8 @@ pub struct Erased {
     pub node: NodeId,
     /// The partition.
     pub partition: PartitionId,
+    /// The move that the copy was made for.
+    pub joined: Option<MoveId>,
     /// The keys as they are stored, and what the node has of each; none whose record is damaged.
     pub had: Vec<(Bytes, Arc<KeyState>)>,
 }

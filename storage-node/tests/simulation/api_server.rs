@@ -109,11 +109,13 @@ impl ApiServer {
         }
     }
 
-    /// What is recorded; `None`: it does not answer.
-    pub(crate) fn read(&self) -> Option<(Arc<Placement>, Version)> {
+    /// What is recorded; `None`: it does not answer. Nobody goes by a restored record who can't be told better.
+    pub(crate) fn read(&self, newest_in_reach: RingEpoch) -> Option<(Arc<Placement>, Version)> {
         let state = self.state.lock();
         let is_there = Instant::now() >= state.away_until;
-        is_there.then(|| (state.recorded.clone(), state.version))
+        let issued = self.cluster.layout().current().epoch();
+        let is_fit = state.recorded.epoch() == issued || newest_in_reach == issued;
+        (is_there && is_fit).then(|| (state.recorded.clone(), state.version))
     }
 
     /// What is recorded, for who looks on.
@@ -138,8 +140,9 @@ impl ApiServer {
         } else {
             let before = layout.current();
             let steps = (&*before, &next);
-            let follows =
-                placements_follow::check(&self.cluster, steps, &state.destroyed, self.least);
+            let given_up = |node| self.invariants.was_given_up(node);
+            let lost = (&state.destroyed, given_up);
+            let follows = placements_follow::check(&self.cluster, steps, lost, self.least);
             self.invariants.report(follows);
             state.tally.count(&before, &next);
             if !layout.issue(next.clone()) {
@@ -151,6 +154,13 @@ impl ApiServer {
         let lost = next.moves().iter().filter(|it| it.lost);
         let lost = lost.filter_map(|it| Some(next.node(it.remove?).id));
         state.given_up.extend(lost);
+        // One that is a member again ends like any other.
+        let stays = |node: &NodeId| {
+            let given_up = next.moves().iter().filter(|it| it.lost);
+            let mut given_up = given_up.filter_map(|it| Some(next.node(it.remove?).id));
+            next.index_of(*node).is_none() || given_up.any(|one| one == *node)
+        };
+        state.given_up.retain(stays);
         state.version = Version(state.version.0 + 1);
         state.recorded = Arc::new(next);
         Ok(())
@@ -167,13 +177,13 @@ impl ApiServer {
         self.state.lock().forgets = epochs;
     }
 
-    /// Restores what was asked for, if it may be now: then who restores is told what is recorded instead.
-    pub(crate) fn restore(&self, newest_in_reach: RingEpoch) {
+    /// Restores what was asked for, if it may be now; whether it did.
+    pub(crate) fn restore(&self, newest_in_reach: RingEpoch) -> bool {
         let mut state = self.state.lock();
         let issued = self.cluster.layout().current();
         let can_tell = newest_in_reach >= issued.epoch() && Instant::now() >= state.away_until;
         if state.forgets == 0 || !can_tell {
-            return;
+            return false;
         }
         let epoch = RingEpoch(issued.epoch().0.saturating_sub(state.forgets).max(1));
         state.forgets = 0;
@@ -181,6 +191,7 @@ impl ApiServer {
         if let Some(old) = self.cluster.layout().issued(epoch) {
             state.recorded = old;
         }
+        true
     }
 
     /// Everything works again.

@@ -205,11 +205,6 @@ impl Faults {
         self.plan.operators > 0
     }
 
-    /// At the end of a storm, when everything that was wanted has come about.
-    pub(crate) fn replaced(&mut self) {
-        self.look_after_the_damaged();
-    }
-
     fn spoil_clock(&self, fault: Fault, node: &SimNode, chance: &Chance) {
         let around_zero = |most: u64| {
             let drawn = i64::try_from(chance.within(0..2 * most)).expect("small");
@@ -311,13 +306,13 @@ impl Faults {
 
     /// Somebody records a new epoch with the same owners and hands it to one node; the others hear of it from each other.
     async fn begin_epoch(&mut self, node: &SimNode) {
-        let Some((recorded, read)) = self.arena.api.read() else {
+        let newest = self.arena.cluster.layout().current().epoch();
+        let recorded = self.arena.api.read(newest);
+        // What was restored is not for everybody to build on.
+        let Some((recorded, read)) = recorded.filter(|(recorded, _)| recorded.epoch() == newest)
+        else {
             return;
         };
-        // What was restored is not for everybody to build on.
-        if recorded.epoch() != self.arena.cluster.layout().current().epoch() {
-            return;
-        }
         let placement = turned(&recorded);
         self.note(&format!("epoch {} begins", placement.epoch()));
         if self.arena.api.write(read, placement.clone()).is_err() {

@@ -17,6 +17,7 @@ const ATTEMPTS: usize = 500;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Damaged {
     at: usize,
+    since: Instant,
     /// Since when all of it has been on as many disks as it was.
     whole_since: Option<Instant>,
     /// It does not return.
@@ -85,6 +86,7 @@ impl Faults {
     fn note_loss(&mut self, at: usize, is_destroyed: bool) {
         self.damaged = Some(Damaged {
             at,
+            since: Instant::now(),
             whole_since: None,
             is_destroyed,
         });
@@ -109,6 +111,10 @@ impl Faults {
         let Some(mut damaged) = self.damaged else {
             return;
         };
+        if damaged.is_destroyed && damaged.since.elapsed() > LONGEST_REQUEST {
+            // It confirms nothing any more.
+            self.arena.lacks_data.store(false, Ordering::Relaxed);
+        }
         let is_mended = self.is_mended(&damaged);
         let since = damaged.whole_since.filter(|_| is_mended);
         damaged.whole_since = is_mended.then(|| since.unwrap_or_else(Instant::now));
@@ -122,6 +128,7 @@ impl Faults {
             node.name()
         ));
         learn_vnodes(&self.arena, node);
+        self.arena.invariants.mended(node.id());
         self.damaged = None;
         self.arena.lacks_data.store(false, Ordering::Relaxed);
         self.arena.one_is_lost.store(false, Ordering::Relaxed);
@@ -160,6 +167,7 @@ impl Faults {
             .expect("only clients' records are lost");
         learn_vnodes(&self.arena, &node);
         self.give_back(&node).await;
+        self.arena.invariants.mended(node.id());
         node.open();
         self.arena.one_is_lost.store(false, Ordering::Relaxed);
     }

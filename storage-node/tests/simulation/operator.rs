@@ -225,9 +225,14 @@ impl Operator {
     /// One look and what follows from it; `None`: it ended on the way.
     async fn round(&self) -> Option<()> {
         let api = &self.arena.api;
+        let epoch_of = |held: &Option<Arc<Placement>>| {
+            held.as_ref().map(|held| held.epoch()).unwrap_or_default()
+        };
+        if api.restore(epoch_of(&self.newest_in_reach())) {
+            self.dawdle().await;
+        }
         let newest = self.newest_in_reach();
-        api.restore(newest.as_ref().map(|held| held.epoch()).unwrap_or_default());
-        let Some((ring, read)) = api.read() else {
+        let Some((ring, read)) = api.read(epoch_of(&newest)) else {
             return Some(());
         };
         if let Some(held) = newest.filter(|held| held.epoch() > ring.epoch()) {
@@ -319,7 +324,7 @@ impl Operator {
         let (stay, none) = (with_leavers(ring, &nodes), BTreeSet::new());
         let later = Desired {
             nodes: &stay,
-            replication_factor: ring.replication_factor(),
+            replication_factor: ring.replication_factor().min(desired.replication_factor),
             gone: &none,
             ..desired
         };
@@ -393,6 +398,7 @@ impl Operator {
             let standing = if destroyed.contains(&node) {
                 Standing::Destroyed
             } else if may_give_up && silent > PATIENCE {
+                self.arena.invariants.given_up(node);
                 Standing::GivenUp
             } else {
                 Standing::Silent

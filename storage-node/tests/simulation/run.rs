@@ -267,6 +267,6 @@ async fn storm(
         }
     }
     operators.finish(arena).await?;
-    faults.replaced();
+    faults.look_after_the_damaged();
     Ok(rested)
 }

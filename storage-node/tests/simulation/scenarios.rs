@@ -75,36 +75,23 @@ fn connections_that_break_leave_no_doubt_about_what_was_rejected() {
     holds(&[Fault::Reset, Fault::Reset, Fault::SlowWay, Fault::LossyWay]);
 }
 
-/// Moves in a minute of a seed: nothing breaks, and some are committed.
-fn moves_in(seed: u64) {
-    let lasts = Duration::from_secs(60);
-    let plan = Plan {
-        lasts,
-        ..Plan::of(seed)
-    };
-    let report = run(&plan);
-    judge(&plan, &report);
-    assert!(report.moves.committed > 0, "{:?}", report.moves);
-}
-
+/// Found once: a mark of lost hints that did not outlive its copy (2), moves that turned in circles without room (1), a move
+/// that never ended as its copy was made for a lost one (4), a leaver that drained before it had mended its copy (8).
 #[test]
-fn a_mark_of_lost_hints_outlives_the_copy_that_it_was_kept_for() {
-    moves_in(2);
-}
-
-#[test]
-fn moves_wait_for_room_without_turning_in_circles() {
-    moves_in(1);
-}
-
-#[test]
-fn a_copy_that_is_made_for_a_lost_one_is_the_last_word_of_its_move() {
-    moves_in(4);
-}
-
-#[test]
-fn who_leaves_mends_its_copy_before_it_drains() {
-    moves_in(8);
+fn a_minute_of_moves_in_seeds_that_once_broke() {
+    for seed in [1, 2, 4, 8] {
+        let plan = Plan {
+            lasts: Duration::from_secs(60),
+            ..Plan::of(seed)
+        };
+        let report = run(&plan);
+        judge(&plan, &report);
+        assert!(
+            report.moves.committed > 0,
+            "seed {seed}: {:?}",
+            report.moves
+        );
+    }
 }
 
 #[test]

@@ -118,7 +118,7 @@ pub(super) fn target(
         making.seat(name, seat);
     }
     making.members_without_seat();
-    making.hold_leavers();
+    making.hold_until_joined();
     let is_away = |member: &&Node| presence(member, observed) != Presence::Present;
     let away = ring.nodes().iter().filter(is_away);
     making.target.now.away = away.map(|member| member.id).collect();
@@ -262,12 +262,24 @@ impl Making<'_> {
         }
     }
 
-    /// While new nodes are on their way in, those that leave stay as they are where too few others would be left, and
-    /// so does the number of copies: else there is no plan, and without a plan nobody becomes a member.
-    fn hold_leavers(&mut self) {
+    /// While new nodes are on their way in, there are no more copies than before where there are too few nodes for them,
+    /// and those that leave stay as they are where too few others would be left: else there is no plan, and without a
+    /// plan nobody becomes a member.
+    fn hold_until_joined(&mut self) {
         let target = &mut self.target;
         let are_coming = !target.joining.is_empty() || !target.awaited.is_empty();
         if !are_coming || target.now.are_enough_for(target.replication_factor) {
+            return;
+        }
+        let copies = target
+            .replication_factor
+            .min(self.ring.replication_factor());
+        target.replication_factor_now = copies;
+        if copies < target.replication_factor {
+            let wait = "more copies are made once the new nodes have joined";
+            target.waits.push(wait.to_owned());
+        }
+        if target.now.are_enough_for(copies) {
             return;
         }
         let takes = |member: &&Node| {
@@ -284,11 +296,6 @@ impl Making<'_> {
             }
             let wait = format!("{} stays until the new nodes have joined", member.name);
             target.waits.push(wait);
-        }
-        if !target.now.are_enough_for(target.replication_factor) {
-            target.replication_factor_now = self.ring.replication_factor();
-            let wait = "more copies are made once the new nodes have joined";
-            target.waits.push(wait.to_owned());
         }
     }
 

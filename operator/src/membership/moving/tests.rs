@@ -403,6 +403,25 @@ fn copies_may_grow_with_the_nodes() {
 }
 
 #[test]
+fn who_drains_is_given_no_copies_while_their_number_grows() {
+    let mut world = World::new(4, 1);
+    world.disk(3).drain = true;
+    let leaver = world.disks[&name(3)].id;
+    world.desired.replication_factor = 4;
+    world.scale(5);
+    for _ in 0..MAX_ROUNDS {
+        if !world.round(usize::MAX) {
+            break;
+        }
+        let index = world.ring.index_of(leaver);
+        let mut given = world.ring.moves().iter().map(|it| it.add);
+        assert!(index.is_none() || given.all(|add| add != index));
+    }
+    world.settle();
+    assert_eq!(world.ring.replication_factor().get(), 4);
+}
+
+#[test]
 fn what_is_left_goes_down_to_nothing() {
     let mut world = World::new(4, 1);
     world.scale(5);

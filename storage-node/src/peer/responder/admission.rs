@@ -69,12 +69,12 @@ impl Responder {
         };
         let partition = u16::try_from(scan.partition).map(PartitionId);
         let held = self.placement().current();
-        let it = held.zip(partition.ok()).and_then(|(held, partition)| {
+        let since = held.zip(partition.ok()).and_then(|(held, partition)| {
             let it = held.move_of(partition)?;
             Some(it.since)
         });
         let acked = self.placement().acked();
-        request.session.is_empty() || it.is_none_or(|since| acked >= since)
+        request.session.is_empty() || since.is_none_or(|since| acked >= since)
     }
 
     /// Whether an answer that leaves now is one that the placement in use admits.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::super::observer::Erased;
 use super::{Medium, SimEngine};
+use crate::replica::joined_key;
 use crate::storage::{Batch, Change, Engine as _, KeyRange, ScanLimit, Space};
 
 impl SimEngine {
@@ -37,9 +38,14 @@ impl SimEngine {
             Some((entry.key, state))
         });
         let had: Vec<_> = states.collect();
+        let partition = PartitionId(u16::from_be_bytes(*partition));
+        let joined = medium.live.get(Space::Meta, &joined_key(partition));
+        let joined = joined.expect("memory does not fail");
+        let joined = joined.and_then(|id| std::str::from_utf8(&id).ok()?.parse().ok());
         self.disk.0.observer.erased(&Erased {
             node: self.disk.0.node,
-            partition: PartitionId(u16::from_be_bytes(*partition)),
+            partition,
+            joined,
             had,
         });
     }

@@ -1,22 +1,25 @@
 //! I14: a copy is deleted when its node has no part in the partition any more, or begins again; and by who leaves it only after the new
 //! owners have, on disk, every write that it had.
 
+use std::collections::HashSet;
+
 use annulus_causality::VersionVector;
 use annulus_node::simulation::{Erased, SimCluster, UNSYNCED_KEYSPACE};
 use annulus_node::storage::key_encoding;
-use annulus_ring::{Move, Stage};
+use annulus_ring::{Move, NodeId, Stage};
 
 use super::acknowledged_is_on_disk::is_on_disk;
 use super::dots_are_unique::DotsAreUnique;
 use super::reaped_was_everywhere::ReapedWasEverywhere;
 use crate::broken::Broken;
 
-/// Looks at a copy that is about to be deleted. Where disks get lost, one owner may have it again only later.
+/// Looks at a copy that is about to be deleted. `unsound`: nodes that have lost something and may have it again only
+/// later.
 pub(super) fn erased(
     cluster: &SimCluster,
     erased: &Erased,
     (dots, reaped): (&DotsAreUnique, &ReapedWasEverywhere),
-    loses_disks: bool,
+    unsound: &HashSet<NodeId>,
 ) -> Result<(), Broken> {
     let Erased {
         node, partition, ..
@@ -24,9 +27,12 @@ pub(super) fn erased(
     let issued = cluster.layout().current();
     let own = issued.index_of(*node);
     let mut targets = issued.write_sets(*partition).targets();
-    // Nobody reads from who joins before it serves: the old owners have all that it had.
-    let joins = |it: &Move| it.add == own && !it.stage.serves_new();
-    let may_begin_again = issued.move_of(*partition).is_some_and(joins);
+    // A copy that its move did not make, and that nobody reads from yet, makes room for one that it makes.
+    let is_leftover = |it: &Move| {
+        let joins = it.add == own && !it.stage.serves_new();
+        joins && erased.joined != Some(it.id)
+    };
+    let may_begin_again = issued.move_of(*partition).is_some_and(is_leftover);
     if !may_begin_again && own.is_some_and(|own| targets.any(|target| target == own)) {
         let held = cluster.node(*node).held_placement();
         let held = held.map(|held| held.epoch());
@@ -47,8 +53,9 @@ pub(super) fn erased(
     if !leaves {
         return Ok(());
     }
-    let owners = held.owners(*partition);
-    let needed = if loses_disks { 1 } else { owners.len() };
+    let layout = cluster.layout();
+    let owners = held.owners(*partition).iter();
+    let owners: Vec<_> = owners.map(|owner| held.node(*owner).id).collect();
     for (stored, state) in &erased.had {
         let key = key_encoding::decode(stored);
         if key.is_some_and(|key| key.keyspace.as_str() == UNSYNCED_KEYSPACE) {
@@ -60,14 +67,15 @@ pub(super) fn erased(
             .map(|(actor, counter)| actor.dot(counter))
             .filter(|dot| dots.is_of_a_write(stored, *dot) && !reaped.covers(stored, *dot))
             .for_each(|dot| had.insert(dot));
-        let layout = cluster.layout();
-        let holders = owners.iter().filter(|owner| {
-            let at = layout.position_of(held.node(**owner).id);
-            is_on_disk(layout, at, stored, &had)
-        });
-        let count = holders.count();
-        if count < needed && !had.is_empty() {
-            let what = format!("{node} deletes {state:?}, and {count} new owners have it");
+        let has_it = |owner: &NodeId| is_on_disk(layout, layout.position_of(*owner), stored, &had);
+        let lacks = owners
+            .iter()
+            .find(|owner| !has_it(owner) && !unsound.contains(owner));
+        let is_lost = !owners.iter().any(has_it);
+        if !had.is_empty()
+            && let Some(lacks) = lacks.or(is_lost.then_some(&owners[0]))
+        {
+            let what = format!("{node} deletes {state:?}, and {lacks} does not have it");
             return Err(broken(what).about(stored));
         }
     }

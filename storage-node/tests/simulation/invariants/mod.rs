@@ -43,6 +43,7 @@ mod rejected_is_invisible;
 mod sources_are_settled;
 pub(crate) mod tree_is_of_data;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,14 +73,17 @@ struct Inner {
     minters: OnlyOwnersMint,
     rejected: RejectedIsInvisible,
     epochs: EpochsNeverFall,
-    cluster: Option<Watched>,
+    cluster: Option<Watching>,
+    /// Nodes that have lost something and have not mended themselves yet, and those that were ever given up.
+    unsound: HashSet<NodeId>,
+    given_up: HashSet<NodeId>,
     reaped: ReapedWasEverywhere,
     broken: Option<Broken>,
 }
 
 /// What the nodes' inside is compared with.
 #[derive(Debug, Clone)]
-struct Watched {
+struct Watching {
     cluster: Arc<SimCluster>,
     /// How long hints live.
     ttl: Duration,
@@ -111,7 +115,7 @@ impl Invariants {
     /// Where disks get lost, what was handed over may be gone a moment later: then only hints' ages are looked at.
     #[allow(dead_code, reason = "the layer over TCP looks at other things")]
     pub(crate) fn watch(&self, cluster: Arc<SimCluster>, ttl: Duration, loses_disks: bool) {
-        self.0.lock().cluster = Some(Watched {
+        self.0.lock().cluster = Some(Watching {
             cluster,
             ttl,
             loses_disks,
@@ -129,7 +133,32 @@ impl Invariants {
     /// A node's disk has lost records, or all of them.
     #[allow(dead_code, reason = "one of the two simulations loses disks")]
     pub(crate) fn forgot(&self, node: NodeId) {
-        self.0.lock().reaped.forgot(node);
+        let mut inner = self.0.lock();
+        inner.reaped.forgot(node);
+        inner.unsound.insert(node);
+    }
+
+    /// A node has all again that it is to have.
+    #[allow(dead_code, reason = "one of the two simulations loses disks")]
+    pub(crate) fn mended(&self, node: NodeId) {
+        let mut inner = self.0.lock();
+        if !inner.given_up.contains(&node) {
+            inner.unsound.remove(&node);
+        }
+    }
+
+    /// Moves go on without a node that may still be there.
+    #[allow(dead_code, reason = "one of the two simulations has an operator")]
+    pub(crate) fn given_up(&self, node: NodeId) {
+        let mut inner = self.0.lock();
+        inner.given_up.insert(node);
+        inner.unsound.insert(node);
+    }
+
+    /// Whether moves ever went on without it.
+    #[allow(dead_code, reason = "one of the two simulations has an operator")]
+    pub(crate) fn was_given_up(&self, node: NodeId) -> bool {
+        self.0.lock().given_up.contains(&node)
     }
 
     /// How many records were removed.
@@ -143,7 +172,7 @@ impl Invariants {
         self.0.lock().reaped.covers(stored_key, dot)
     }
 
-    /// What the other owners of a key have on disk: those that whoever removes it knows, if they still are some.
+    /// What the others that hold a key have on disk: those that are sent its writes now, and as whoever removes it knows.
     fn others(&self, removed: &Removed<'_>) -> Vec<(NodeId, OnDisk)> {
         let layout = self.1.lock();
         let Some(layout) = layout.as_ref() else {
@@ -151,17 +180,17 @@ impl Invariants {
         };
         let partition = u16::from_be_bytes([removed.stored_key[0], removed.stored_key[1]]);
         let partition = PartitionId(partition);
-        let watched = self.0.lock().cluster.clone();
-        let held = watched.and_then(|it| it.cluster.node(removed.node).held_placement());
+        let watching = self.0.lock().cluster.clone();
+        let held = watching.and_then(|it| it.cluster.node(removed.node).held_placement());
         let current = layout.current();
         let known = held.unwrap_or_else(|| current.clone());
-        let owners = known.owners(partition).iter();
-        let owners = owners.map(|owner| known.node(*owner).id);
-        let holds = |id: NodeId| {
-            let index = current.index_of(id);
-            index.is_some_and(|index| current.is_owner(partition, index))
+        let targets = |placement: &Placement| -> Vec<NodeId> {
+            let targets = placement.write_sets(partition).targets();
+            targets.map(|node| placement.node(node).id).collect()
         };
-        let others = owners.filter(|owner| *owner != removed.node && holds(*owner));
+        let now = targets(&current);
+        let others = targets(&known).into_iter();
+        let others = others.filter(|other| *other != removed.node && now.contains(other));
         others
             .map(|owner| {
                 let disk = &layout.disks()[layout.position_of(owner)];
@@ -246,7 +275,7 @@ impl Observer for Invariants {
         let mut inner = self.0.lock();
         if let Some(it) = inner.cluster.clone() {
             let known = (&inner.dots, &inner.reaped);
-            let found = copies_end_late::erased(&it.cluster, erased, known, it.loses_disks);
+            let found = copies_end_late::erased(&it.cluster, erased, known, &inner.unsound);
             inner.look(found);
         }
     }

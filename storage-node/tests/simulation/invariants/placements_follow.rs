@@ -1,19 +1,20 @@
 //! I13: at most one owner of a partition differs between two epochs that follow each other.
 //! I11: a move leaves a stage with a barrier only when requests of the stage before it can do no harm any more: who joins
-//! or leaves knows the stage, or so few of its set of owners don't that they are no quorum.
+//! or leaves has acknowledged the stage; or was given up, and so few of its set of owners have not that they are no quorum.
 
 use std::collections::BTreeSet;
 
 use annulus_node::simulation::SimCluster;
-use annulus_ring::{Move, NodeId, OwnerSet, PartitionId, Placement, Stage};
+use annulus_ring::{Move, NodeId, OwnerSet, PartitionId, Placement, RingEpoch, Stage};
 
 use crate::broken::Broken;
 
-/// Looks at a placement that is about to be recorded. `least`: the smallest quorum that a promise rests on.
+/// Looks at a placement that is about to be recorded. `least`: the smallest quorum that a promise rests on. `given_up`: a
+/// node that moves don't wait for.
 pub(crate) fn check(
     cluster: &SimCluster,
     (before, after): (&Placement, &Placement),
-    destroyed: &BTreeSet<NodeId>,
+    (destroyed, given_up): (&BTreeSet<NodeId>, impl Fn(NodeId) -> bool),
     least: usize,
 ) -> Result<(), Broken> {
     for partition in before.partitions().ids() {
@@ -28,27 +29,36 @@ pub(crate) fn check(
         .iter()
         .filter(|it| ends_behind_barrier(after, it));
     for it in left {
-        let is_behind = |node: &NodeId| {
-            !destroyed.contains(node) && cluster.node(*node).kept_epoch() < it.since
-        };
+        let is_behind = |node: &NodeId| !destroyed.contains(node) && is_behind(cluster, *node, it);
         let sets = [
-            (
-                it.remove.filter(|_| !it.lost),
-                before.old_owners(it.partition()),
-            ),
+            (it.remove, before.old_owners(it.partition())),
             (it.add, before.new_owners(it.partition())),
         ];
         for (alone, set) in sets {
-            let alone = alone.map(|node| before.node(node).id);
+            let Some(alone) = alone.map(|node| before.node(node).id).filter(is_behind) else {
+                continue;
+            };
             let behind = ids(before, set).into_iter().filter(&is_behind).count();
-            if alone.is_some_and(|node| is_behind(&node)) && behind >= least {
+            let is_needed = !given_up(alone) && !(it.lost && it.remove == before.index_of(alone));
+            if is_needed || behind >= least {
                 let (id, stage, since) = (it.id, it.stage, it.since);
-                let what = format!("{id} leaves {stage}, and {behind} owners don't know {since}");
+                let what = format!(
+                    "{id} leaves {stage}, and {behind} owners don't know {since}, {alone} among them"
+                );
                 return Err(Broken::new("I11 barriers hold", what));
             }
         }
     }
     Ok(())
+}
+
+/// Whether it may still apply what was asked for before the move's stage. A process that has just begun to run has
+/// acknowledged nothing yet, and holds what it held.
+fn is_behind(cluster: &SimCluster, node: NodeId, it: &Move) -> bool {
+    let node = cluster.node(node);
+    let acked = node.epochs_in_use().map(|(acked, _)| acked);
+    let known = acked.filter(|acked| *acked > RingEpoch(0));
+    known.unwrap_or_else(|| node.kept_epoch()) < it.since
 }
 
 /// Whether the move leaves a stage that ends with a barrier.

@@ -39,7 +39,7 @@ pub(crate) fn next_epoch(
         replication_factor: ring.replication_factor(),
         gone: &BTreeSet::new(),
     };
-    let rules = Rules::of_majorities(ring.replication_factor());
+    let rules = Rules::of_majorities(ring);
     let bounds = (rules, MoveLimits::default());
     let round = round(ring, &desired, &evidence(ring, reports), bounds);
     Ok(match round.map_err(|error| error.to_string())? {
