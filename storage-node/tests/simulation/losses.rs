@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use annulus_node::simulation::{Chance, SimNode, SyncTakes};
+use annulus_proto::model::{Key, KeyspaceName};
 use annulus_ring::{Placement, Stage};
 use tokio::time::{Duration, Instant, sleep, timeout};
 
@@ -172,41 +173,51 @@ impl Faults {
         self.arena.one_is_lost.store(false, Ordering::Relaxed);
     }
 
-    /// The owners give it what it holds, as far as it knows.
+    /// All that hold what it is to hold give it that: owners, and who leaves.
     async fn give_back(&self, target: &Arc<SimNode>) {
         let layout = self.arena.cluster.layout();
+        let has = |node: &SimNode, partition| {
+            let mut vnodes = node.vnodes().into_iter();
+            vnodes.any(|vnode| vnode.partition == partition)
+        };
         for (space, key) in self.arena.all_keys() {
             let (partition, _) = layout.stored(&space, &key);
-            let holds = target
-                .vnodes()
-                .iter()
-                .any(|vnode| vnode.partition == partition);
-            let (owners, _) = self.arena.cluster.locate(&space, &key);
-            for source in owners
-                .iter()
-                .filter(|owner| holds && owner.id() != target.id())
-            {
-                let mut attempts = 0;
-                loop {
-                    let copied = match source.copy(&space, &key).await {
-                        Ok(Some(state)) => target.rebuild(&space, &key, state).await,
-                        Ok(None) => Ok(()),
-                        Err(error) => Err(error),
-                    };
-                    if copied.is_ok() || !target.is_up() {
-                        break;
-                    }
-                    attempts += 1;
-                    if attempts == ATTEMPTS {
-                        break; // what that leads to is judged
-                    }
-                    if !source.is_up() {
-                        let _ = source.start().await;
-                    }
-                    sleep(Duration::from_millis(200)).await;
+            let ring = layout.current();
+            // Who leaves has given what it had already.
+            let own = ring.index_of(target.id());
+            let mut targets = ring.write_sets(partition).targets();
+            let takes_writes = own.is_some_and(|own| targets.any(|node| node == own));
+            if !takes_writes || !has(target, partition) {
+                continue;
+            }
+            for source in self.nodes() {
+                if source.id() != target.id() && has(source, partition) {
+                    self.give((source, target), (&space, &key)).await;
                 }
             }
         }
+    }
+
+    async fn give(
+        &self,
+        (source, target): (&Arc<SimNode>, &Arc<SimNode>),
+        (space, key): (&KeyspaceName, &Key),
+    ) {
+        for _ in 0..ATTEMPTS {
+            let copied = match source.copy(space, key).await {
+                Ok(Some(state)) => target.rebuild(space, key, state).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if copied.is_ok() || !target.is_up() {
+                return;
+            }
+            if !source.is_up() {
+                let _ = source.start().await;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        // What that leads to is judged.
     }
 }
 

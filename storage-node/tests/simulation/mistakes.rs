@@ -37,7 +37,7 @@ const MISTAKES: [(Mistake, Tuned, u64); 37] = [
     (Mistake::SloppyHintDropped, handing_over, 20),
     (Mistake::LateMergesApplied, Plan::short, 40),
     (Mistake::GossipEvicts, split_for_long, 10),
-    (Mistake::TreeHashesValues, Plan::short, 20),
+    (Mistake::TreeHashesValues, Plan::short, 40),
     (Mistake::TreeInItsOwnBatch, Plan::short, 20),
     (Mistake::ExchangeMints, Plan::short, 20),
     (Mistake::ReapByAgeAlone, deleting, 20),
