@@ -1,7 +1,7 @@
 //! Load whose every answer is written down, for the checker to judge.
 //!
 //! Each client is a session: requests one after another, at times of their own whatever became of
-//! those before (an open loop, so that a node that stands still is not spared). A request that was
+//! those before (an open loop, so that a node that stands still is not spared), and not at once with the others. A request that was
 //! rejected is tried again through another node, as an attempt of the same operation; one that may
 //! have happened is not, unless it reads.
 
@@ -27,7 +27,7 @@ use serde_json::Value;
 use tokio::{
     sync::Mutex,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, interval_at, sleep},
 };
 
 use crate::{
@@ -133,7 +133,8 @@ impl Load {
                 next: None,
                 values: 0,
             };
-            tasks.spawn(client.run(pace));
+            let first = Instant::now() + pace.mul_f64(number as f64 / CLIENTS as f64);
+            tasks.spawn(client.run(first, pace));
         }
         Ok(Self { arena, tasks })
     }
@@ -274,8 +275,8 @@ struct ClientSession {
 }
 
 impl ClientSession {
-    async fn run(mut self, pace: Duration) {
-        let mut pace = interval(pace);
+    async fn run(mut self, first: Instant, pace: Duration) {
+        let mut pace = interval_at(first, pace);
         pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
         while !self.arena.stopped.load(Ordering::Relaxed) {
             let due = pace.tick().await;

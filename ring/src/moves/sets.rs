@@ -119,7 +119,7 @@ impl Placement {
     /// others than it says.
     pub fn fewest_owners(&self) -> u8 {
         let sets = |partition| [self.old_owners(partition), self.new_owners(partition)];
-        let sizes = self.partitions().ids().flat_map(sets).map(|set| set.len());
+        let sizes = self.partitions().ids().flat_map(sets).map(OwnerSet::len);
         let fewest = sizes.min().and_then(|size| u8::try_from(size).ok());
         fewest.unwrap_or(self.replication_factor().get())
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use annulus_ring::{Move, MoveId, NodeIndex, PartitionId, Placement, RingEpoch};
 use futures::future::BoxFuture;
@@ -22,6 +23,12 @@ use crate::replica::Replica;
 
 /// Partitions that are compared for their moves at a time.
 const COMPARISONS: usize = 4;
+
+/// So many copies are deleted before the space is given back that they take beside others,
+const GATHERED: usize = 64;
+
+/// unless none was deleted for so long.
+const GATHERED_FOR: Duration = Duration::from_secs(2);
 
 /// What the work is done with.
 #[derive(Debug)]
@@ -53,6 +60,8 @@ enum JobId {
     Duty(MoveId, RingEpoch),
     /// The end of a copy.
     Erase(PartitionId),
+    /// The rest of its space, and of others'.
+    GiveSpaceBack,
 }
 
 /// What there is room for a few of at a time. Comparisons wait for each other's pauses, and must not keep streams from
@@ -69,12 +78,13 @@ enum Slot {
 enum Work {
     Duty(Job),
     Erase(PartitionId),
+    GiveSpaceBack,
 }
 
 impl Work {
     fn slot(&self) -> Slot {
         match self {
-            Self::Erase(_) => Slot::Erasures,
+            Self::Erase(_) | Self::GiveSpaceBack => Slot::Erasures,
             Self::Duty(job) => match job.duty {
                 Duty::Fill(_) => Slot::Streams,
                 Duty::Verify(_) | Duty::Drain(_) => Slot::Comparisons,
@@ -153,8 +163,12 @@ impl Moves {
                 biased;
                 Some(id) = running.next(), if !running.is_empty() => {
                     under_way.remove(&id);
+                    let now = parts.clock.now();
                     // What is done is no job any more; the rest is for what is not.
-                    resting.insert(id, parts.clock.now() + parts.options.retry);
+                    resting.insert(id, now + parts.options.retry);
+                    if matches!(id, JobId::Erase(_)) && parts.replica.taking_space() < GATHERED {
+                        resting.insert(JobId::GiveSpaceBack, now + GATHERED_FOR);
+                    }
                 }
                 () = parts.placement.epoch_after(seen) => {}
                 () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
@@ -169,7 +183,9 @@ impl Moves {
             Slot::Comparisons => COMPARISONS,
             Slot::Erasures => 1,
         };
-        let same_partition = |other: &JobId| partition_of(*other) == partition_of(id);
+        let partition = partition_of(id);
+        let same_partition =
+            |other: &JobId| partition.is_some() && partition_of(*other) == partition;
         let alike = under_way.values().filter(|other| **other == slot);
         alike.count() < limit && !under_way.keys().any(same_partition)
     }
@@ -193,6 +209,9 @@ impl Moves {
         let mut jobs: BTreeMap<_, _> = released
             .map(|at| (JobId::Erase(at), Work::Erase(at)))
             .collect();
+        if self.0.parts.replica.taking_space() > 0 {
+            jobs.insert(JobId::GiveSpaceBack, Work::GiveSpaceBack);
+        }
         let Some(own) = store.own_index(&placement) else {
             return jobs;
         };
@@ -257,6 +276,7 @@ impl Moves {
                 Ok(false) => {} // it is held again
                 Err(error) => tracing::warn!(%partition, %error, "a copy was not deleted"),
             },
+            Work::GiveSpaceBack => self.0.parts.replica.give_space_back().await,
         }
         id
     }
@@ -270,10 +290,11 @@ fn with_names(text: &str, placement: &Placement) -> String {
     })
 }
 
-fn partition_of(id: JobId) -> PartitionId {
+fn partition_of(id: JobId) -> Option<PartitionId> {
     match id {
-        JobId::Duty(id, _) => id.partition,
-        JobId::Erase(partition) => partition,
+        JobId::Duty(id, _) => Some(id.partition),
+        JobId::Erase(partition) => Some(partition),
+        JobId::GiveSpaceBack => None,
     }
 }
 

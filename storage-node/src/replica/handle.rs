@@ -98,6 +98,8 @@ pub(super) struct Shared {
     free_space: Option<Arc<FreeSpace>>,
     io: IoPool,
     pub(super) vnodes: Vnodes,
+    /// Deleted, and not all of their space given back.
+    pub(super) erased: Mutex<Vec<PartitionId>>,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
     pub(super) tombstones: TombstoneRule,
@@ -205,6 +207,7 @@ impl Replica {
             workers,
             engine,
             vnodes,
+            erased: Mutex::default(),
             clock: clock.clone(),
             randomness,
             tombstones: options.tombstones,

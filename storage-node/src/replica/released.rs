@@ -30,8 +30,8 @@ impl Replica {
         self.shared.vnodes.released()
     }
 
-    /// Deletes a copy that this node does not hold, and gives its space back. On disk when this returns. Whether it
-    /// did: not, if there is none, or it is held again.
+    /// Deletes a copy that this node does not hold. On disk when this returns; files that held nothing else are gone.
+    /// Whether it did: not, if there is none, or it is held again. The rest of its space: [`Self::give_space_back`].
     pub async fn erase(&self, partition: PartitionId) -> Result<bool, ReplicaError> {
         let Some(tenure) = self.shared.vnodes.ended_tenure(partition) else {
             return Ok(false);
@@ -46,26 +46,34 @@ impl Replica {
         });
         let erased = erased.await??;
         if erased {
-            self.give_space_back(partition).await;
+            self.shared.erased.lock().push(partition);
             tracing::info!(%partition, "a copy that is not held any more was deleted");
         }
         Ok(erased)
     }
 
-    /// What could not be given back now comes back with a later compaction.
-    async fn give_space_back(&self, partition: PartitionId) {
+    /// How many deleted copies still take space in files that hold others' data, too.
+    pub(crate) fn taking_space(&self) -> usize {
+        self.shared.erased.lock().len()
+    }
+
+    /// Rewrites the files in which deleted copies still take space: all at once, as the first of them makes the engine
+    /// put its memory in files, which writes wait for. What can't be done now comes with a later compaction.
+    pub(crate) async fn give_space_back(&self) {
+        let erased = std::mem::take(&mut *self.shared.erased.lock());
         let engine = self.shared.engine.clone();
         let compacted = self.on_disk(move || {
-            let data = key_encoding::partition_range(partition);
-            engine.compact(Space::Data, &data)?;
-            engine.compact(Space::Tree, &tree_range(partition))
+            erased.into_iter().try_for_each(|partition| {
+                engine.compact(Space::Data, &key_encoding::partition_range(partition))?;
+                engine.compact(Space::Tree, &tree_range(partition))
+            })
         });
         let failed = match compacted.await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.into(),
             Err(error) => error,
         };
-        tracing::warn!(%partition, error = %failed, "space of a deleted copy is not free yet");
+        tracing::warn!(error = %failed, "space of deleted copies is not free yet");
     }
 
     /// Whether what was asked of a partition under that epoch, and is done, still counts.

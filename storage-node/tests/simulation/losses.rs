@@ -120,7 +120,7 @@ impl Faults {
         let since = damaged.whole_since.filter(|_| is_mended);
         damaged.whole_since = is_mended.then(|| since.unwrap_or_else(Instant::now));
         self.damaged = Some(damaged);
-        if !since.is_some_and(|since| since.elapsed() > LONGEST_REQUEST) {
+        if since.is_none_or(|since| since.elapsed() <= LONGEST_REQUEST) {
             return;
         }
         let node = &self.nodes()[damaged.at];

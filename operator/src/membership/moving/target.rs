@@ -45,6 +45,15 @@ struct Members {
 }
 
 impl Members {
+    fn desired(&self, replication_factor: ReplicationFactor) -> RingDesired<'_> {
+        RingDesired {
+            nodes: &self.nodes,
+            replication_factor,
+            gone: &self.gone,
+            away: &self.away,
+        }
+    }
+
     fn are_enough_for(&self, copies: ReplicationFactor) -> bool {
         let nodes = self.nodes.iter();
         let active = nodes.filter(|node| node.state == NodeState::Active);
@@ -55,25 +64,12 @@ impl Members {
 impl Target {
     /// What the next epoch is to lead to.
     pub(super) fn on_the_way(&self) -> RingDesired<'_> {
-        self.desired(&self.now, self.replication_factor_now)
+        self.now.desired(self.replication_factor_now)
     }
 
     /// What the ring is to be in the end, as far as its nodes are known.
     pub(super) fn goal(&self) -> RingDesired<'_> {
-        self.desired(&self.end, self.replication_factor)
-    }
-
-    fn desired<'a>(
-        &'a self,
-        members: &'a Members,
-        replication_factor: ReplicationFactor,
-    ) -> RingDesired<'a> {
-        RingDesired {
-            nodes: &members.nodes,
-            replication_factor,
-            gone: &members.gone,
-            away: &members.away,
-        }
+        self.end.desired(self.replication_factor)
     }
 
     /// Whether nodes are on their way in or out, whatever moves.

@@ -160,8 +160,11 @@ impl Admin for AdminService {
         if bytes_per_second == 0 {
             return Err(invalid("bytes_per_second", "must be 1 or more"));
         }
-        self.status.moves().pace().set(bytes_per_second);
-        tracing::info!(bytes_per_second, "the rate of moves was changed");
+        let moves = self.status.moves();
+        if moves.pace().bytes_per_second() != bytes_per_second {
+            moves.pace().set(bytes_per_second);
+            tracing::info!(bytes_per_second, "the rate of moves was changed");
+        }
         Ok(Response::new(pb::SetStreamRateResponse {}))
     }
 }

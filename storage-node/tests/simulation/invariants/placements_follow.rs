@@ -39,8 +39,9 @@ pub(crate) fn check(
                 continue;
             };
             let behind = ids(before, set).into_iter().filter(&is_behind).count();
-            let is_needed = !given_up(alone) && !(it.lost && it.remove == before.index_of(alone));
-            if is_needed || behind >= least {
+            let is_lost = it.lost && it.remove == before.index_of(alone);
+            let is_passed_over = is_lost || given_up(alone);
+            if !is_passed_over || behind >= least {
                 let (id, stage, since) = (it.id, it.stage, it.since);
                 let what = format!(
                     "{id} leaves {stage}, and {behind} owners don't know {since}, {alone} among them"
