@@ -1,25 +1,26 @@
 //! I14: a copy is deleted when its node has no part in the partition any more, or begins again; and by who leaves it only after the new
 //! owners have, on disk, every write that it had.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use annulus_causality::VersionVector;
 use annulus_node::simulation::{Erased, SimCluster, UNSYNCED_KEYSPACE};
 use annulus_node::storage::key_encoding;
-use annulus_ring::{Move, NodeId, Stage};
+use annulus_ring::{Move, NodeId, RingEpoch, Stage};
 
 use super::acknowledged_is_on_disk::is_on_disk;
 use super::dots_are_unique::DotsAreUnique;
 use super::reaped_was_everywhere::ReapedWasEverywhere;
 use crate::broken::Broken;
 
-/// Looks at a copy that is about to be deleted. `unsound`: nodes that have lost something and may have it again only
-/// later.
+/// Looks at a copy that is about to be deleted. `lossy`: nodes that have lost something, and under
+/// which epoch they had mended themselves. What one lost while the move went on, and nobody was promised, it may have again
+/// only later.
 pub(super) fn erased(
     cluster: &SimCluster,
     erased: &Erased,
     (dots, reaped): (&DotsAreUnique, &ReapedWasEverywhere),
-    unsound: &HashSet<NodeId>,
+    lossy: &HashMap<NodeId, Option<RingEpoch>>,
 ) -> Result<(), Broken> {
     let Erased {
         node, partition, ..
@@ -49,10 +50,13 @@ pub(super) fn erased(
         let leaves = it.remove.is_some() && it.remove == held.index_of(*node);
         leaves && !it.lost && it.stage == Stage::Cleanup
     };
-    let leaves = held.move_of(*partition).is_some_and(is_leaver);
-    if !leaves {
+    let Some(it) = held.move_of(*partition).filter(|it| is_leaver(it)) else {
         return Ok(());
-    }
+    };
+    let was_whole = |owner: &NodeId| {
+        let mended = lossy.get(owner);
+        mended.is_none_or(|mended| mended.is_some_and(|epoch| epoch < it.id.epoch))
+    };
     let layout = cluster.layout();
     let owners = held.owners(*partition).iter();
     let owners: Vec<_> = owners.map(|owner| held.node(*owner).id).collect();
@@ -70,7 +74,7 @@ pub(super) fn erased(
         let has_it = |owner: &NodeId| is_on_disk(layout, layout.position_of(*owner), stored, &had);
         let lacks = owners
             .iter()
-            .find(|owner| !has_it(owner) && !unsound.contains(owner));
+            .find(|owner| !has_it(owner) && was_whole(owner));
         let is_lost = !owners.iter().any(has_it);
         if !had.is_empty()
             && let Some(lacks) = lacks.or(is_lost.then_some(&owners[0]))

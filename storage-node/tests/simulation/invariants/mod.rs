@@ -43,7 +43,7 @@ mod rejected_is_invisible;
 mod sources_are_settled;
 pub(crate) mod tree_is_of_data;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ use annulus_node::simulation::{
     Answered, Erased, HintRemoved, HintTaken, Layout, Observer, Removed, Served, SimCluster, Wrote,
     late_merges,
 };
-use annulus_ring::{NodeId, PartitionId, Placement};
+use annulus_ring::{NodeId, PartitionId, Placement, RingEpoch};
 
 use crate::broken::Broken;
 use clocks_never_shrink::ClocksNeverShrink;
@@ -74,8 +74,8 @@ struct Inner {
     rejected: RejectedIsInvisible,
     epochs: EpochsNeverFall,
     cluster: Option<Watching>,
-    /// Nodes that have lost something and have not mended themselves yet, and those that were ever given up.
-    unsound: HashSet<NodeId>,
+    /// Nodes that have lost something, and under which epoch they had mended themselves; `None`: they have not.
+    lossy: HashMap<NodeId, Option<RingEpoch>>,
     given_up: HashSet<NodeId>,
     reaped: ReapedWasEverywhere,
     broken: Option<Broken>,
@@ -135,15 +135,17 @@ impl Invariants {
     pub(crate) fn forgot(&self, node: NodeId) {
         let mut inner = self.0.lock();
         inner.reaped.forgot(node);
-        inner.unsound.insert(node);
+        inner.lossy.insert(node, None);
     }
 
     /// A node has all again that it is to have.
     #[allow(dead_code, reason = "one of the two simulations loses disks")]
     pub(crate) fn mended(&self, node: NodeId) {
+        let layout = self.1.lock();
+        let now = layout.as_ref().map(|layout| layout.current().epoch());
         let mut inner = self.0.lock();
         if !inner.given_up.contains(&node) {
-            inner.unsound.remove(&node);
+            inner.lossy.insert(node, now);
         }
     }
 
@@ -152,7 +154,7 @@ impl Invariants {
     pub(crate) fn given_up(&self, node: NodeId) {
         let mut inner = self.0.lock();
         inner.given_up.insert(node);
-        inner.unsound.insert(node);
+        inner.lossy.insert(node, None);
     }
 
     /// Whether moves ever went on without it.
@@ -275,7 +277,7 @@ impl Observer for Invariants {
         let mut inner = self.0.lock();
         if let Some(it) = inner.cluster.clone() {
             let known = (&inner.dots, &inner.reaped);
-            let found = copies_end_late::erased(&it.cluster, erased, known, &inner.unsound);
+            let found = copies_end_late::erased(&it.cluster, erased, known, &inner.lossy);
             inner.look(found);
         }
     }
