@@ -34,8 +34,9 @@ use crate::node_client::NodeClient;
 
 /// Clusters worked on at the same time.
 const CONCURRENT_CLUSTERS: u16 = 8;
-/// Changes that come within this time make one run.
-const DEBOUNCE: Duration = Duration::from_millis(200);
+/// Changes that come within this time make one run. While vnodes move, each run may make an epoch, which every node
+/// writes to its disk and some requests have to be asked again for: the stages of many moves are to go together.
+const DEBOUNCE: Duration = Duration::from_millis(500);
 /// How long a run waits for the caches.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
 

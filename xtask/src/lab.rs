@@ -35,23 +35,32 @@ pub(crate) fn example() -> Result<()> {
     execute(program().arg("example"))
 }
 
-/// Every scenario, one after the other: they break things, and two cores are soon busy.
-pub(crate) fn scenarios() -> Result<()> {
+/// The scenario that compares percentiles: nothing else is to run beside it.
+const MEASURES: &str = "scales_under_load";
+
+/// The scenario that measures.
+pub(crate) fn measured_scenario() -> Result<()> {
+    run_scenarios(&[MEASURES.to_owned()])
+}
+
+/// Every other scenario, one after the other: they break things, and two cores are soon busy.
+pub(crate) fn other_scenarios() -> Result<()> {
     let tests = root().join("e2e/tests");
     let mut names = Vec::new();
     for entry in fs::read_dir(&tests).with_context(|| format!("read {}", tests.display()))? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "rs") {
-            names.extend(
-                path.file_stem()
-                    .and_then(|stem| stem.to_str())
-                    .map(str::to_owned),
-            );
+            let name = path.file_stem().and_then(|stem| stem.to_str());
+            names.extend(name.filter(|name| *name != MEASURES).map(str::to_owned));
         }
     }
     names.sort();
+    run_scenarios(&names)
+}
+
+fn run_scenarios(names: &[String]) -> Result<()> {
     // With the whole workspace, or cargo would build a hundred crates anew with other features.
-    let scenarios = names.iter().flat_map(|name| ["--test", name]);
+    let scenarios = names.iter().flat_map(|name| ["--test", name.as_str()]);
     execute(
         program()
             .args([

@@ -28,13 +28,15 @@ pub(crate) fn run(without_cluster: bool) -> Result<()> {
             &mut cargo(&["build", "--workspace", "--locked", "--bins"]),
         )?;
         steps.run("images", lab::build_images)?;
-        // Scenarios wait for a cluster most of the time: the seeds take what they leave.
-        let seeds = Beside::start("simulation", &simulate::many())?;
         steps.run("cluster up", lab::up)?;
         steps.run("operator installed", lab::install)?;
-        let scenarios = steps.run("scenarios", lab::scenarios);
+        let measured = steps.run("scenario that measures", lab::measured_scenario);
+        // The others wait for a cluster most of the time: the seeds take what they leave.
+        let seeds = Beside::start("simulation", &simulate::many())?;
+        let scenarios = steps.run("other scenarios", lab::other_scenarios);
         steps.run("cluster down", lab::down)?;
         let seeds = steps.run("simulation, begun beside the cluster", || seeds.finish());
+        measured?;
         scenarios?;
         seeds?;
     }
