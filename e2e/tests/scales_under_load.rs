@@ -31,10 +31,10 @@ const LONGEST_LIFE: Duration = Duration::from_secs(4);
 /// Of all attempts, in parts of a thousand.
 const MOST_REFUSALS: usize = 1;
 const COPIES: usize = 3;
-/// The aim is twice; a busy machine alone makes more of it.
-const MOST_SLOWER: u32 = 8;
-/// Below this nobody looks at ratios.
-const FAST_ENOUGH: Duration = Duration::from_millis(100);
+/// The 99th percentile while vnodes move, as a multiple of that at rest.
+const MOST_SLOWER: u32 = 2;
+/// Below this nobody looks at ratios: on a busy machine alone they are chance.
+const FAST_ENOUGH: Duration = Duration::from_millis(20);
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster with Annulus installed: e2e/README.md"]
