@@ -7,6 +7,7 @@ use super::driver::{Inner, Job, Moves};
 use super::duty::Sources;
 use super::findings::Streamed;
 use super::{Direction, Obstacle};
+use crate::peer::PeerFailure;
 use crate::rebuild::{Copy, Pulled, Puller};
 use crate::replica::{Origin, Rebuilding, VnodeStatus};
 
@@ -38,8 +39,12 @@ impl Moves {
             if rebuilding.is_read(*node) {
                 continue;
             }
-            self.ask_size(job, &puller, (&copy, status.vnode_id), *node)
-                .await;
+            let asked = self.ask_size(job, &puller, (&copy, status.vnode_id), *node);
+            if let Err(failure) = asked.await {
+                let why = failure.to_string();
+                obstacle = Some(Obstacle::Source { node: *node, why });
+                continue;
+            }
             let pace = parts.pace.towards(Direction::In);
             if let Pulled::Part(why) = puller.pull(&copy, *node, &mut rebuilding, &pace).await? {
                 obstacle = Some(Obstacle::Source { node: *node, why });
@@ -109,19 +114,19 @@ impl Moves {
         Ok(())
     }
 
-    /// For people: how much there is to take. A source that does not say is asked for it all the same.
+    /// For people: how much there is to take. A source that does not say gives nothing either.
     async fn ask_size(
         &self,
         job: &Job,
         puller: &Puller<'_>,
         (copy, vnode): (&Copy, VnodeId),
         node: NodeId,
-    ) {
-        if let Ok(page) = puller.ask_for_page(copy, node, None, 0).await {
-            self.0.board.about(&job.it, vnode, |found| {
-                found.expected.insert(node, page.copy_bytes);
-            });
-        }
+    ) -> Result<(), PeerFailure> {
+        let page = puller.ask_for_page(copy, node, None, 0).await?;
+        self.0.board.about(&job.it, vnode, |found| {
+            found.expected.insert(node, page.copy_bytes);
+        });
+        Ok(())
     }
 }
 
