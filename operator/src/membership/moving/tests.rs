@@ -120,6 +120,21 @@ fn a_leaver_with_hints_stays_until_they_are_delivered() {
 }
 
 #[test]
+fn who_has_only_to_leave_may_stay_after_all() {
+    let mut world = World::new(4, 1);
+    world.disk(3).hints = 7;
+    world.scale(3);
+    world.rounds(60);
+    assert_eq!(world.moving().phase, Phase::Leaving);
+    world.scale(4);
+    world.settle();
+    world.is_as_desired();
+    assert!(world.members().contains(&name(3)) && world.removed.is_empty());
+    let index = world.ring.index_of(world.disks[&name(3)].id).unwrap();
+    assert!(world.ring.partitions_of(index).count() > 0);
+}
+
+#[test]
 fn a_leaver_that_does_not_answer_is_not_forgotten() {
     let mut world = World::new(5, 1);
     world.scale(4);

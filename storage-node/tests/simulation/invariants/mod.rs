@@ -193,12 +193,18 @@ impl Invariants {
         let now = targets(&current);
         let others = targets(&known).into_iter();
         let others = others.filter(|other| *other != removed.node && now.contains(other));
-        others
-            .map(|owner| {
-                let disk = &layout.disks()[layout.position_of(owner)];
-                (owner, disk.durable_state(removed.stored_key))
-            })
-            .collect()
+        let on_disk = others.map(|other| {
+            let disk = &layout.disks()[layout.position_of(other)];
+            (other, disk.durable_state(removed.stored_key))
+        });
+        // Who joins begins with nothing, and is given no more than the owners have.
+        let owns = |node: NodeId| {
+            let index = current.index_of(node);
+            index.is_some_and(|index| current.is_owner(partition, index))
+        };
+        let matters =
+            |(other, state): &(NodeId, OnDisk)| owns(*other) || !matches!(state, Ok(None));
+        on_disk.filter(matters).collect()
     }
 
     /// Something else than these broke.
